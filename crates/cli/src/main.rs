@@ -1,0 +1,2 @@
+//! The binary `ringlog`.
+fn main() {}
