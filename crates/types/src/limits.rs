@@ -60,3 +60,12 @@ const _: () = assert!(BATCH_BYTES_MAX_DEFAULT <= FETCH_RESPONSE_BYTES_MAX_DEFAUL
 const _: () = assert!(FETCH_RESPONSE_BYTES_MAX_DEFAULT <= REQUEST_BYTES_MAX_DEFAULT);
 const _: () = assert!(SENDFILE_BYTES_MIN < SENDFILE_BYTES_MAX);
 const _: () = assert!(WRITEBACK_STEP_BYTES < RECOVERY_POINT_BYTES_MAX);
+
+/// Bytes of unsent replies after which a connection is no longer read.
+pub const CONNECTION_UNSENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of a connection's read buffer; a larger frame gets a buffer of its own size.
+pub const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Bytes of the shortest request: api key (2), version (2), correlation id (4).
+pub const REQUEST_HEADER_BYTES_MIN: usize = 8;

@@ -1,0 +1,372 @@
+//! A client's connection, on the shard that holds it.
+//!
+//! ```text
+//!  reader task:  readable → read into one buffer → cut whole frames → dispatch, one after the other
+//!                  (a slow request is awaited here, so the next waits for it, as Kafka mutes the channel)
+//!  end of turn:  every connection with something to say sends once; sendfile for file slices
+//! ```
+//!
+//! Reading pauses while [`CONNECTION_REQUESTS_IN_FLIGHT_MAX`] requests are unanswered, or while unsent replies exceed
+//! [`CONNECTION_UNSENT_BYTES_MAX`]: a client that does not read its answers stops being read.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::{Buf, BytesMut};
+use shard::{Socket, SocketHandover};
+use tokio::sync::Notify;
+use types::ShardId;
+use types::limits::{
+    CONNECTION_BUFFER_BYTES, CONNECTION_REQUESTS_IN_FLIGHT_MAX, CONNECTION_UNSENT_BYTES_MAX, REQUEST_HEADER_BYTES_MIN,
+    SENDFILE_BYTES_MAX,
+};
+
+use crate::dispatch;
+use crate::mail::Mail;
+use crate::reply::{Reply, ReplyQueue, Segment, SlotId};
+use crate::shard_state::ShardState;
+
+/// Where a connection came in; travels with it when it moves.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionOrigin {
+    /// The listener's name, e.g. `PLAINTEXT`; which addresses Metadata advertises depends on it.
+    pub(crate) listener: Arc<str>,
+    /// The other end.
+    pub(crate) peer: SocketAddr,
+    /// Bytes already read and not yet dispatched.
+    pub(crate) unread: BytesMut,
+    /// What the client said of itself in ApiVersions (KIP-511).
+    pub(crate) software: Option<(Arc<str>, Arc<str>)>,
+}
+
+/// A connection.
+///
+/// Lives on: the shard it was handed to. Moves only when nothing is in flight.
+pub(crate) struct Connection {
+    socket: Socket,
+    pub(crate) listener: Arc<str>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) software: RefCell<Option<(Arc<str>, Arc<str>)>>,
+    replies: RefCell<ReplyQueue>,
+    unsent_bytes: Cell<usize>,
+    dirty: Cell<bool>,
+    awaiting_writable: Cell<bool>,
+    closed: Cell<bool>,
+    /// Told when a reply left or the connection closed: the reader looks again whether it may go on.
+    progress: Notify,
+    traffic: Traffic,
+}
+
+/// Where this connection's payload bytes belonged, to move it to the shard that nearly all of them went to.
+#[derive(Default)]
+struct Traffic {
+    local_bytes: Cell<u64>,
+    remote_bytes: RefCell<Vec<u64>>,
+}
+
+/// Why a connection ends, for the log.
+enum End {
+    /// The client closed or broke it, or the node stops.
+    Gone,
+    /// We close it: the client broke the protocol, or asked for what cannot be answered.
+    Refused(String),
+    /// It moves to a shard.
+    Move(ShardId),
+}
+
+impl Connection {
+    /// Takes a connection over and serves it until it ends.
+    pub(crate) fn start(state: &Rc<ShardState>, handover: SocketHandover, origin: ConnectionOrigin) {
+        let socket = match Socket::from_handover(handover) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!(peer = %origin.peer, %error, "connection lost while it was handed over");
+                state.node.connections.closed(&origin.peer);
+                return;
+            }
+        };
+        let connection = Rc::new(Self {
+            socket,
+            listener: origin.listener,
+            peer: origin.peer,
+            software: RefCell::new(origin.software),
+            replies: RefCell::default(),
+            unsent_bytes: Cell::new(0),
+            dirty: Cell::new(false),
+            awaiting_writable: Cell::new(false),
+            closed: Cell::new(false),
+            progress: Notify::new(),
+            traffic: Traffic::default(),
+        });
+        state.connection_opened();
+        let state = Rc::clone(state);
+        tokio::task::spawn_local(async move {
+            let mut buffer = origin.unread;
+            let end = connection.serve(&state, &mut buffer).await;
+            connection.finish(&state, end, buffer);
+        });
+    }
+
+    async fn serve(self: &Rc<Self>, state: &Rc<ShardState>, buffer: &mut BytesMut) -> End {
+        loop {
+            while let Some(frame_bytes) = match frame_size(buffer, state.node.config.request_bytes_max) {
+                Ok(size) => size,
+                Err(reason) => return End::Refused(reason),
+            } {
+                if buffer.len() < frame_bytes {
+                    // The rest of the frame in one read, into one piece of memory.
+                    buffer.reserve(frame_bytes - buffer.len());
+                    break;
+                }
+                let mut frame = buffer.split_to(frame_bytes);
+                frame.advance(4);
+                if let Err(reason) = dispatch::dispatch(state, self, frame).await {
+                    return End::Refused(reason);
+                }
+                if self.closed.get() {
+                    return End::Gone;
+                }
+                self.room_for_another().await;
+            }
+            if self.closed.get() || state.stopping() {
+                return End::Gone;
+            }
+            if buffer.is_empty()
+                && let Some(home) = self.better_home(state)
+            {
+                return End::Move(home);
+            }
+            match self.fill(buffer).await {
+                Ok(0) => return End::Gone,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(peer = %self.peer, %error, "connection broke");
+                    return End::Gone;
+                }
+            }
+        }
+    }
+
+    /// Waits until fewer requests than the bound are unanswered and the client reads what it was sent.
+    async fn room_for_another(&self) {
+        while !self.closed.get()
+            && (self.replies.borrow().unanswered() >= CONNECTION_REQUESTS_IN_FLIGHT_MAX
+                || self.unsent_bytes.get() >= CONNECTION_UNSENT_BYTES_MAX)
+        {
+            self.progress.notified().await;
+        }
+    }
+
+    async fn fill(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        if buffer.capacity() - buffer.len() < REQUEST_HEADER_BYTES_MIN {
+            buffer.reserve(CONNECTION_BUFFER_BYTES);
+        }
+        loop {
+            match self.socket.try_read_into(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+            tokio::select! {
+                ready = self.socket.readable() => ready?,
+                () = self.progress.notified() => {
+                    if self.closed.get() {
+                        return Ok(0);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the next place in the reply order.
+    pub(crate) fn reserve(&self) -> SlotId {
+        self.replies.borrow_mut().reserve()
+    }
+
+    /// Answers a request; it leaves at the end of this turn, or when those before it have.
+    pub(crate) fn answer(self: &Rc<Self>, state: &Rc<ShardState>, slot: SlotId, reply: Option<Reply>) {
+        if self.closed.get() {
+            return;
+        }
+        if let Some(reply) = &reply {
+            self.unsent_bytes.set(self.unsent_bytes.get() + reply.bytes());
+        }
+        self.replies.borrow_mut().answer(slot, reply);
+        self.mark_dirty(state);
+    }
+
+    fn mark_dirty(self: &Rc<Self>, state: &Rc<ShardState>) {
+        if !self.dirty.replace(true) {
+            state.flush_connection(Rc::clone(self));
+        }
+    }
+
+    /// Ends the connection. Replies not yet sent are dropped.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        self.progress.notify_one();
+    }
+
+    /// Sends what is ready, until done or the socket is full. Once a turn.
+    pub(crate) fn flush(self: &Rc<Self>, state: &Rc<ShardState>) {
+        self.dirty.set(false);
+        if self.awaiting_writable.get() || self.closed.get() {
+            return;
+        }
+        let outcome = self.send_ready();
+        match outcome {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.resume_when_writable(state),
+            Err(error) => {
+                tracing::debug!(peer = %self.peer, %error, "reply could not be sent");
+                self.close();
+                return;
+            }
+        }
+        self.progress.notify_one();
+    }
+
+    fn send_ready(&self) -> io::Result<()> {
+        let mut replies = self.replies.borrow_mut();
+        let sending = replies.sending();
+        let mut sendfile_bytes = 0;
+        while let Some(first) = sending.front_mut() {
+            if let Segment::File { file, position, bytes } = first {
+                if sendfile_bytes >= SENDFILE_BYTES_MAX {
+                    // Others want the shard as well: go on next turn.
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                let sent = self.socket.try_sendfile(file, *position, (*bytes).min(SENDFILE_BYTES_MAX))?;
+                if sent == 0 {
+                    // The file is shorter than the plan says: it was truncated. Never retried: the frame is broken.
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "log file shorter than planned"));
+                }
+                sendfile_bytes += sent;
+                self.unsent_bytes.set(self.unsent_bytes.get() - sent);
+                *position += sent as u64;
+                *bytes -= sent;
+                if *bytes == 0 {
+                    sending.pop_front();
+                }
+                continue;
+            }
+            let mut slices = [IoSlice::new(&[]); 64];
+            let mut filled = 0;
+            for segment in sending.iter() {
+                let Segment::Memory(memory) = segment else { break };
+                if filled == slices.len() {
+                    break;
+                }
+                slices[filled] = IoSlice::new(memory);
+                filled += 1;
+            }
+            let file_follows = matches!(sending.get(filled), Some(Segment::File { .. }));
+            let mut sent = self.socket.try_send(&slices[..filled], file_follows)?;
+            self.unsent_bytes.set(self.unsent_bytes.get() - sent);
+            while let Some(Segment::Memory(memory)) = sending.front_mut() {
+                let taken = sent.min(memory.len());
+                memory.advance(taken);
+                sent -= taken;
+                if !memory.is_empty() {
+                    break;
+                }
+                sending.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    fn resume_when_writable(self: &Rc<Self>, state: &Rc<ShardState>) {
+        self.awaiting_writable.set(true);
+        let (connection, state) = (Rc::clone(self), Rc::clone(state));
+        tokio::task::spawn_local(async move {
+            let writable = connection.socket.writable().await;
+            connection.awaiting_writable.set(false);
+            match writable {
+                Ok(()) => connection.mark_dirty(&state),
+                Err(_) => connection.close(),
+            }
+        });
+    }
+
+    /// Notes where the payload of a request belonged.
+    pub(crate) fn count_traffic(&self, state: &ShardState, home: ShardId, bytes: usize) {
+        if home == state.id {
+            self.traffic.local_bytes.set(self.traffic.local_bytes.get() + bytes as u64);
+            return;
+        }
+        let mut remote = self.traffic.remote_bytes.borrow_mut();
+        if remote.len() <= home.index() {
+            remote.resize(home.index() + 1, 0);
+        }
+        remote[home.index()] += bytes as u64;
+    }
+
+    /// The shard that nearly all recent bytes belonged to, if it is another one and nothing is in flight here.
+    fn better_home(&self, state: &ShardState) -> Option<ShardId> {
+        let mut remote = self.traffic.remote_bytes.borrow_mut();
+        let total = self.traffic.local_bytes.get() + remote.iter().sum::<u64>();
+        if total < crate::shard_state::TRAFFIC_WINDOW_BYTES || !self.replies.borrow().is_idle() {
+            return None;
+        }
+        let (home, most) = remote.iter().enumerate().max_by_key(|(_, bytes)| **bytes).map(|(home, bytes)| (home, *bytes))?;
+        remote.clear();
+        self.traffic.local_bytes.set(0);
+        (most * 10 > total * 9 && home != state.id.index()).then(|| ShardId::new(home as u16))
+    }
+
+    fn finish(self: Rc<Self>, state: &Rc<ShardState>, end: End, unread: BytesMut) {
+        self.closed.set(true);
+        state.connection_closed();
+        if let End::Move(home) = end {
+            let origin = ConnectionOrigin {
+                listener: Arc::clone(&self.listener),
+                peer: self.peer,
+                unread,
+                software: self.software.borrow().clone(),
+            };
+            if let Ok(connection) = Rc::try_unwrap(self) {
+                match connection.socket.into_handover() {
+                    Ok(handover) => return state.send(home, Mail::Connection(handover, origin)),
+                    Err(error) => tracing::warn!(peer = %origin.peer, %error, "connection lost while moving"),
+                }
+            }
+            state.node.connections.closed(&origin.peer);
+            return;
+        }
+        if let End::Refused(reason) = end {
+            tracing::warn!(peer = %self.peer, listener = %self.listener, reason, "connection closed by the node");
+        }
+        state.node.connections.closed(&self.peer);
+    }
+}
+
+/// The size of the frame at the front of `buffer`, its length prefix included; `None` until the prefix is there.
+fn frame_size(buffer: &[u8], request_bytes_max: u32) -> Result<Option<usize>, String> {
+    let Some(prefix) = buffer.first_chunk::<4>() else { return Ok(None) };
+    let size = i32::from_be_bytes(*prefix);
+    if size < REQUEST_HEADER_BYTES_MIN as i32 || size as u32 > request_bytes_max {
+        return Err(format!(
+            "the client announced a request of {size} bytes; requests have {REQUEST_HEADER_BYTES_MIN} to \
+             {request_bytes_max} bytes (socket.request.max.bytes). Is it a Kafka client, without TLS?"
+        ));
+    }
+    Ok(Some(4 + size as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frame_size_is_bounded_before_anything_is_reserved() {
+        assert_eq!(frame_size(&[0, 0, 0], 100), Ok(None));
+        assert_eq!(frame_size(&[0, 0, 0, 20, 1], 100), Ok(Some(24)));
+        assert!(frame_size(&[0, 0, 0, 101], 100).is_err());
+        assert!(frame_size(&[0xff, 0xff, 0xff, 0xff], 100).is_err());
+        assert!(frame_size(b"GET / HTTP/1.1", 1 << 30).is_err());
+    }
+}

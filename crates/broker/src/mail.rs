@@ -1,0 +1,87 @@
+//! What shards, the control thread and the helpers say to a shard. One closed list of letters; everything that one
+//! thread wants of another's partitions or connections is one of these.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use batch::BatchInfo;
+use bytes::BytesMut;
+use quorum::image::MetadataImage;
+use shard::{SocketHandover};
+use tokio::sync::oneshot;
+use types::{Offset, PartitionIndex, ShardId, TopicId};
+
+use crate::connection::ConnectionOrigin;
+use crate::fetch::{PartitionFetch, PartitionPlan};
+use crate::partition::Acks;
+use crate::produce::ProduceOutcome;
+use crate::shard_state::ShardState;
+
+/// A partition's name inside a node: cheap to copy, unique over re-creations of a topic.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct PartitionKey {
+    pub(crate) topic: TopicId,
+    pub(crate) partition: PartitionIndex,
+}
+
+/// Names a request under way in the shard that holds its connection, and one partition's place in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// Where the connection lives.
+    pub(crate) shard: ShardId,
+    /// The request, in that shard's table.
+    pub(crate) request: RequestToken,
+    /// The partition's place in the request.
+    pub(crate) part: u32,
+}
+
+/// A request under way: a slot of a table and the slot's generation, so that a late answer finds nobody instead of a
+/// stranger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct RequestToken {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+/// One partition's records of a produce request, split off the frame: nobody else holds these bytes.
+pub(crate) struct ProducePart {
+    pub(crate) part: u32,
+    pub(crate) partition: PartitionKey,
+    pub(crate) records: BytesMut,
+    pub(crate) info: BatchInfo,
+}
+
+/// A job for another shard's state, for the slow paths.
+pub(crate) type Job = Box<dyn FnOnce(&Rc<ShardState>) + Send>;
+
+/// A letter to a shard.
+pub(crate) enum Mail {
+    /// An accepted connection, or one that moves here because its traffic belongs here.
+    Connection(SocketHandover, ConnectionOrigin),
+    /// Append these; answer with `Produced`, each part on its own.
+    Produce { from: ShardId, request: RequestToken, acks: Acks, parts: Vec<ProducePart> },
+    /// The answer to one part.
+    Produced { request: RequestToken, part: u32, outcome: ProduceOutcome },
+    /// Plan these reads; answer with `Planned`. With `watch`, also send one `Woken` when there is more.
+    Fetch { from: ShardId, request: RequestToken, watch: bool, parts: Vec<(u32, PartitionFetch)> },
+    /// The answer to one part.
+    Planned { request: RequestToken, part: u32, plan: PartitionPlan },
+    /// A partition that this request watches has more to read.
+    Woken { request: RequestToken },
+    /// The cluster's metadata moved on; `changed` names the topics that differ.
+    Image { image: Arc<MetadataImage>, changed: Arc<[TopicId]>, applied: oneshot::Sender<()> },
+    /// An operation on a file that another thread carried out for this shard.
+    FileDone { token: u64, result: std::io::Result<usize> },
+    /// Anything rare.
+    Run(Job),
+    /// Stop taking connections, answer what is parked, close the logs; `stopped` when all is on disk.
+    Stop { stopped: oneshot::Sender<()> },
+}
+
+/// What a reader may see of a partition, besides its records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct VisibleOffsets {
+    pub(crate) log_start: Offset,
+    pub(crate) last_stable: Offset,
+    pub(crate) high_watermark: Offset,
+}

@@ -1,0 +1,155 @@
+//! What leaves on a connection: replies in request order, their file slices sent by sendfile.
+//!
+//! ```text
+//!  slots    | 7: ready | 8: ready | 9: pending | 10: ready |        front = oldest unanswered request
+//!            `---- one send ----'   ^ stops here until 9 is answered
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use shard::LogFile;
+
+/// One run of bytes of a reply: from memory, or a range of a log file that never enters user space.
+pub(crate) enum Segment {
+    /// Bytes in memory.
+    Memory(Bytes),
+    /// `bytes` of `file` from `position`; all of them below the high watermark.
+    File {
+        /// The segment file.
+        file: Arc<LogFile>,
+        /// First byte.
+        position: u64,
+        /// How many; more than 0.
+        bytes: usize,
+    },
+}
+
+impl Segment {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Memory(memory) => memory.len(),
+            Self::File { bytes, .. } => *bytes,
+        }
+    }
+}
+
+/// A whole response frame, length prefix included.
+pub(crate) struct Reply {
+    segments: Vec<Segment>,
+}
+
+impl Reply {
+    /// A reply that lies in memory as a whole.
+    pub(crate) fn from_memory(frame: Bytes) -> Self {
+        Self { segments: vec![Segment::Memory(frame)] }
+    }
+
+    /// A reply of memory and file slices, in order.
+    pub(crate) fn from_segments(segments: Vec<Segment>) -> Self {
+        Self { segments }
+    }
+
+    /// Bytes on the wire.
+    pub(crate) fn bytes(&self) -> usize {
+        self.segments.iter().map(Segment::bytes).sum()
+    }
+}
+
+enum Slot {
+    Pending,
+    Ready(Reply),
+    /// acks=0: the request is answered by silence.
+    Silent,
+}
+
+/// Names a request's place in its connection's reply order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SlotId(u64);
+
+/// The replies of one connection, answered in any order, released in request order.
+#[derive(Default)]
+pub(crate) struct ReplyQueue {
+    slots: VecDeque<Slot>,
+    front: u64,
+    sending: VecDeque<Segment>,
+}
+
+impl ReplyQueue {
+    /// Takes the next place in the order.
+    pub(crate) fn reserve(&mut self) -> SlotId {
+        self.slots.push_back(Slot::Pending);
+        SlotId(self.front + self.slots.len() as u64 - 1)
+    }
+
+    /// Answers a request. `None`: it is answered by silence (acks=0). Each slot is answered once.
+    pub(crate) fn answer(&mut self, slot: SlotId, reply: Option<Reply>) {
+        assert!(slot.0 >= self.front);
+        let place = &mut self.slots[(slot.0 - self.front) as usize];
+        assert!(matches!(place, Slot::Pending), "a request is answered once");
+        *place = reply.map_or(Slot::Silent, Slot::Ready);
+        while let Some(Slot::Ready(_) | Slot::Silent) = self.slots.front() {
+            if let Some(Slot::Ready(reply)) = self.slots.pop_front() {
+                self.sending.extend(reply.segments);
+            }
+            self.front += 1;
+        }
+    }
+
+    /// Requests taken and not yet released.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// What goes out next, in order. The caller drops from the front what it sent.
+    pub(crate) fn sending(&mut self) -> &mut VecDeque<Segment> {
+        &mut self.sending
+    }
+
+    /// Whether nothing is under way: no request unanswered, no byte unsent.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.slots.is_empty() && self.sending.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(text: &'static str) -> Option<Reply> {
+        Some(Reply::from_memory(Bytes::from_static(text.as_bytes())))
+    }
+
+    fn sent(queue: &mut ReplyQueue) -> String {
+        let mut text = String::new();
+        for segment in queue.sending().drain(..) {
+            let Segment::Memory(memory) = segment else { unreachable!("only memory here") };
+            text.push_str(std::str::from_utf8(&memory).expect("test text"));
+        }
+        text
+    }
+
+    #[test]
+    fn replies_leave_in_request_order() {
+        let mut queue = ReplyQueue::default();
+        let (first, second, third) = (queue.reserve(), queue.reserve(), queue.reserve());
+        queue.answer(third, reply("c"));
+        queue.answer(second, reply("b"));
+        assert_eq!(sent(&mut queue), "");
+        assert_eq!(queue.unanswered(), 3);
+        queue.answer(first, reply("a"));
+        assert_eq!(sent(&mut queue), "abc");
+        assert!(queue.is_idle());
+    }
+
+    #[test]
+    fn silent_request_holds_its_place_and_sends_nothing() {
+        let mut queue = ReplyQueue::default();
+        let (first, second) = (queue.reserve(), queue.reserve());
+        queue.answer(second, reply("b"));
+        assert_eq!(sent(&mut queue), "");
+        queue.answer(first, None);
+        assert_eq!(sent(&mut queue), "b");
+    }
+}
