@@ -234,6 +234,52 @@ impl fmt::Debug for TopicId {
     }
 }
 
+/// A log directory's identity (KIP-858), kept in its `meta.properties`; a directory keeps it when it is mounted elsewhere.
+/// Printed as [`TopicId`] is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct DirectoryId(TopicId);
+
+impl DirectoryId {
+    /// Kafka's word for "no directory chosen yet": the all-zero id.
+    pub const UNASSIGNED: Self = Self(TopicId::ZERO);
+
+    /// From the 16 bytes of a UUID, most significant first.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(TopicId::from_bytes(bytes))
+    }
+
+    /// The 16 bytes of the UUID, most significant first.
+    #[must_use]
+    pub const fn bytes(self) -> [u8; 16] {
+        self.0.bytes()
+    }
+
+    /// A version-4 UUID made of 16 random bytes of the caller's.
+    #[must_use]
+    pub const fn from_random(random: [u8; 16]) -> Self {
+        Self(TopicId::from_random(random))
+    }
+
+    /// Parses the 22-character form that [`fmt::Display`] prints.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        TopicId::parse(text).map(Self)
+    }
+}
+
+impl fmt::Display for DirectoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for DirectoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DirectoryId({self})")
+    }
+}
+
 /// A partition by name: the folder `<topic>-<partition>` on disk. Cloning shares the name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {

@@ -11,7 +11,7 @@ pub mod time;
 
 pub use error_code::ErrorCode;
 pub use ids::{
-    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, ShardId, TopicId,
-    TopicPartition,
+    BrokerEpoch, DirectoryId, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence,
+    ShardId, TopicId, TopicPartition,
 };
 pub use time::{Now, Timestamp};

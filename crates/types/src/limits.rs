@@ -52,6 +52,9 @@ pub const WRITEBACK_STEP_BYTES: u64 = 8 * 1024 * 1024;
 /// Fetch sessions kept by a node (`max.incremental.fetch.session.cache.slots`, per node).
 pub const FETCH_SESSIONS_MAX: usize = 1000;
 
+/// Partitions in one fetch session; a client that names more is served without a session.
+pub const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
+
 /// Characters of a topic name.
 pub const TOPIC_NAME_CHARS_MAX: usize = 249;
 
