@@ -1,0 +1,461 @@
+//! What the cluster looks like after some prefix of the metadata log: immutable, shared by every thread of the node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use types::{LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicId};
+
+use crate::record::{Broker, ConfigResource, Partition, Record};
+use crate::shared_map::SharedMap;
+
+/// The name of the metadata log's own topic, which the image never lists.
+pub const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
+/// The topic of committed offsets and groups.
+pub const CONSUMER_OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// The topic of transactions.
+pub const TRANSACTION_STATE_TOPIC: &str = "__transaction_state";
+/// The topic of share groups.
+pub const SHARE_GROUP_STATE_TOPIC: &str = "__share_group_state";
+
+/// The configs of one resource: name to value, as written by whoever set them.
+pub type Configs = BTreeMap<Arc<str>, Arc<str>>;
+
+/// How much of the metadata log an image holds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct LogPosition {
+    /// The offset after the last record applied.
+    pub end: Offset,
+    /// The epoch of that record.
+    pub epoch: LeaderEpoch,
+}
+
+/// A topic with its partitions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Topic {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its identity.
+    pub id: TopicId,
+    /// Partition `i` is at `i`.
+    pub partitions: Vec<Arc<Partition>>,
+}
+
+impl Topic {
+    /// Partition `index`.
+    #[must_use]
+    pub fn partition(&self, index: PartitionIndex) -> Option<&Arc<Partition>> {
+        self.partitions.get(usize::try_from(index.value()).ok()?)
+    }
+
+    /// Whether it is one of Kafka's own (clients may not write it; Metadata flags it).
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        is_internal(&self.name)
+    }
+}
+
+/// Whether `topic` is one of Kafka's own.
+#[must_use]
+pub fn is_internal(topic: &str) -> bool {
+    matches!(topic, CONSUMER_OFFSETS_TOPIC | TRANSACTION_STATE_TOPIC | SHARE_GROUP_STATE_TOPIC)
+}
+
+/// The metadata at one [`LogPosition`]. Cloning is a handful of reference counts; two versions share what did not change.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct MetadataImage {
+    cluster_id: Arc<str>,
+    controller: Option<NodeId>,
+    position: LogPosition,
+    features: Arc<BTreeMap<Arc<str>, i16>>,
+    brokers: Arc<BTreeMap<NodeId, Arc<Broker>>>,
+    topics: SharedMap<Arc<str>, Arc<Topic>>,
+    topics_by_id: SharedMap<TopicId, Arc<Topic>>,
+    configs: SharedMap<ConfigResource, Arc<Configs>>,
+    partition_count: usize,
+    producer_id_next: ProducerId,
+}
+
+/// What differs between an image and the one before it, in terms of the new one, so that only those act whom it concerns.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct ChangedTopics {
+    /// Partitions that are new or changed, each once, with the topic as it is now.
+    pub partitions: Vec<(Arc<Topic>, PartitionIndex)>,
+    /// Topics that are gone, as they were.
+    pub removed: Vec<Arc<Topic>>,
+    /// Resources that had a config set or taken back.
+    pub configs: Vec<ConfigResource>,
+    /// Whether any broker changed.
+    pub brokers: bool,
+    /// Whether any feature level changed.
+    pub features: bool,
+}
+
+impl ChangedTopics {
+    /// Whether nothing differs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.partitions.is_empty()
+            && self.removed.is_empty()
+            && self.configs.is_empty()
+            && !self.brokers
+            && !self.features
+    }
+}
+
+/// A record that does not fit what came before it: the log is damaged, or was written by something we do not know.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ApplyFault {
+    /// It speaks of a topic that does not exist.
+    #[error("metadata record names topic id {0}, which does not exist")]
+    UnknownTopicId(TopicId),
+    /// It speaks of a partition that does not exist.
+    #[error("metadata record names partition {index} of topic {topic}, which does not exist")]
+    UnknownPartition {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        index: PartitionIndex,
+    },
+    /// Partitions must come in order: 0, 1, 2, ...
+    #[error("metadata record creates partition {index} of topic {topic}, which has {partitions} partitions")]
+    PartitionOutOfOrder {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        index: PartitionIndex,
+        /// How many there are.
+        partitions: usize,
+    },
+    /// A topic is created twice.
+    #[error("metadata record creates topic {0}, which exists")]
+    TopicExists(Arc<str>),
+    /// It speaks of a broker that is not registered.
+    #[error("metadata record names broker {0}, which is not registered")]
+    UnknownBroker(NodeId),
+}
+
+impl MetadataImage {
+    /// The image of an empty log.
+    #[must_use]
+    pub fn empty(cluster_id: impl Into<Arc<str>>) -> Self {
+        Self { cluster_id: cluster_id.into(), ..Self::default() }
+    }
+
+    /// The cluster's id, as in `meta.properties`.
+    #[must_use]
+    pub const fn cluster_id(&self) -> &Arc<str> {
+        &self.cluster_id
+    }
+
+    /// The controller, while one is known.
+    #[must_use]
+    pub const fn controller(&self) -> Option<NodeId> {
+        self.controller
+    }
+
+    /// How much of the log it holds.
+    #[must_use]
+    pub const fn position(&self) -> LogPosition {
+        self.position
+    }
+
+    /// Finalized features and their levels.
+    #[must_use]
+    pub fn features(&self) -> &BTreeMap<Arc<str>, i16> {
+        &self.features
+    }
+
+    /// Registered brokers, by id; fenced ones too.
+    pub fn brokers(&self) -> impl Iterator<Item = &Arc<Broker>> {
+        self.brokers.values()
+    }
+
+    /// Brokers that serve, by id.
+    pub fn brokers_alive(&self) -> impl Iterator<Item = &Arc<Broker>> {
+        self.brokers.values().filter(|broker| !broker.fenced)
+    }
+
+    /// The broker with this id.
+    #[must_use]
+    pub fn broker(&self, node: NodeId) -> Option<&Arc<Broker>> {
+        self.brokers.get(&node)
+    }
+
+    /// The topic of this name.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.topics.get(name)
+    }
+
+    /// The topic with this id.
+    #[must_use]
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.topics_by_id.get(&id)
+    }
+
+    /// A partition by its topic's name.
+    #[must_use]
+    pub fn partition(&self, topic: &str, index: PartitionIndex) -> Option<&Arc<Partition>> {
+        self.topic(topic)?.partition(index)
+    }
+
+    /// Every topic, by name.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.topics.iter().map(|(_, topic)| topic)
+    }
+
+    /// Every topic from `name` on (inclusive), by name.
+    pub fn topics_from(&self, name: &str) -> impl Iterator<Item = &Arc<Topic>> {
+        self.topics.iter_from(name).map(|(_, topic)| topic)
+    }
+
+    /// How many topics there are.
+    #[must_use]
+    pub const fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// How many partitions there are.
+    #[must_use]
+    pub const fn partition_count(&self) -> usize {
+        self.partition_count
+    }
+
+    /// The configs set on `resource`; none set is `None`.
+    #[must_use]
+    pub fn configs(&self, resource: &ConfigResource) -> Option<&Arc<Configs>> {
+        self.configs.get(resource)
+    }
+
+    /// The configs set on a topic.
+    #[must_use]
+    pub fn topic_configs(&self, name: &Arc<str>) -> Option<&Arc<Configs>> {
+        self.configs.get(&ConfigResource::Topic(Arc::clone(name)))
+    }
+
+    /// Every resource that has configs, with them.
+    pub fn config_resources(&self) -> impl Iterator<Item = (&ConfigResource, &Arc<Configs>)> {
+        self.configs.iter()
+    }
+
+    /// The first producer id that was never handed out.
+    #[must_use]
+    pub const fn producer_id_next(&self) -> ProducerId {
+        self.producer_id_next
+    }
+
+    /// The same image, naming another controller.
+    #[must_use]
+    pub fn with_controller(mut self, controller: Option<NodeId>) -> Self {
+        self.controller = controller;
+        self
+    }
+
+    /// The image after `records`, which end at `position`, and what they changed.
+    ///
+    /// # Errors
+    /// [`ApplyFault`] when a record does not fit; the image is then as it was.
+    pub fn apply<'a>(
+        &self,
+        records: impl IntoIterator<Item = &'a Record>,
+        position: LogPosition,
+    ) -> Result<(Self, ChangedTopics), ApplyFault> {
+        let mut delta = MetadataDelta::new(self);
+        for record in records {
+            delta.replay(record)?;
+        }
+        Ok(delta.finish(position))
+    }
+}
+
+/// An image in the making: records go in one by one, the next image comes out.
+#[derive(Debug)]
+pub struct MetadataDelta {
+    image: MetadataImage,
+    /// Partitions touched, with the topic they belong to.
+    partitions: BTreeMap<(TopicId, PartitionIndex), ()>,
+    /// Topics taken out that were there before this delta, as they were.
+    removed: Vec<Arc<Topic>>,
+    /// Topics created within this delta.
+    created: BTreeMap<TopicId, ()>,
+    configs: BTreeMap<ConfigResource, ()>,
+    brokers: bool,
+    features: bool,
+}
+
+impl MetadataDelta {
+    /// A delta on top of `base`.
+    #[must_use]
+    pub fn new(base: &MetadataImage) -> Self {
+        Self {
+            image: base.clone(),
+            partitions: BTreeMap::new(),
+            removed: Vec::new(),
+            created: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            brokers: false,
+            features: false,
+        }
+    }
+
+    /// The image so far; its position is still the base's.
+    #[must_use]
+    pub const fn image(&self) -> &MetadataImage {
+        &self.image
+    }
+
+    /// Applies one record.
+    ///
+    /// # Errors
+    /// [`ApplyFault`] when it does not fit; this record then changed nothing.
+    pub fn replay(&mut self, record: &Record) -> Result<(), ApplyFault> {
+        match record {
+            Record::RegisterBroker(broker) => {
+                Arc::make_mut(&mut self.image.brokers).insert(broker.node, Arc::new(broker.clone()));
+                self.brokers = true;
+            }
+            Record::UnregisterBroker { node, .. } => {
+                if !self.image.brokers.contains_key(node) {
+                    return Err(ApplyFault::UnknownBroker(*node));
+                }
+                Arc::make_mut(&mut self.image.brokers).remove(node);
+                self.brokers = true;
+            }
+            Record::BrokerRegistrationChange { node, fenced, in_controlled_shutdown, .. } => {
+                let brokers = Arc::make_mut(&mut self.image.brokers);
+                let broker = brokers.get_mut(node).ok_or(ApplyFault::UnknownBroker(*node))?;
+                let broker = Arc::make_mut(broker);
+                broker.fenced = fenced.unwrap_or(broker.fenced);
+                broker.in_controlled_shutdown |= in_controlled_shutdown;
+                self.brokers = true;
+            }
+            Record::Topic { name, id } => {
+                if self.image.topic(name).is_some() || self.image.topic_by_id(*id).is_some() {
+                    return Err(ApplyFault::TopicExists(Arc::clone(name)));
+                }
+                self.put_topic(Arc::new(Topic { name: Arc::clone(name), id: *id, partitions: Vec::new() }));
+                self.created.insert(*id, ());
+            }
+            Record::Partition { topic, partition } => self.replay_partition(*topic, partition)?,
+            Record::PartitionChange { topic, index, isr, leader, replicas, directories } => {
+                let (mut topic, at) = self.topic_to_change(*topic, *index)?;
+                let changed = Arc::make_mut(&mut Arc::make_mut(&mut topic).partitions[at]);
+                if let Some(isr) = isr {
+                    changed.isr.clone_from(isr);
+                }
+                if let Some(replicas) = replicas {
+                    changed.replicas.clone_from(replicas);
+                    changed.directories.resize(replicas.len(), types::DirectoryId::UNASSIGNED);
+                }
+                if let Some(directories) = directories {
+                    changed.directories.clone_from(directories);
+                }
+                if let Some(leader) = leader {
+                    changed.leader = *leader;
+                    changed.leader_epoch = changed.leader_epoch.next();
+                }
+                changed.partition_epoch = changed.partition_epoch.saturating_add(1);
+                self.partitions.insert((topic.id, *index), ());
+                self.put_topic(topic);
+            }
+            Record::RemoveTopic { id } => self.replay_remove_topic(*id)?,
+            Record::Config { resource, name, value } => self.replay_config(resource, name, value.as_ref()),
+            Record::ProducerIds { next, .. } => {
+                self.image.producer_id_next = self.image.producer_id_next.max(*next);
+            }
+            Record::FeatureLevel { name, level } => {
+                let features = Arc::make_mut(&mut self.image.features);
+                if *level == 0 {
+                    features.remove(name);
+                } else {
+                    features.insert(Arc::clone(name), *level);
+                }
+                self.features = true;
+            }
+            Record::NoOp => {}
+        }
+        Ok(())
+    }
+
+    /// The image after everything replayed, which ends at `position`.
+    #[must_use]
+    pub fn finish(self, position: LogPosition) -> (MetadataImage, ChangedTopics) {
+        let mut image = self.image;
+        image.position = position;
+        let partitions = self.partitions.keys().filter_map(|(topic, index)| {
+            let topic = image.topics_by_id.get(topic)?;
+            Some((Arc::clone(topic), *index))
+        });
+        let changed = ChangedTopics {
+            partitions: partitions.collect(),
+            removed: self.removed,
+            configs: self.configs.into_keys().collect(),
+            brokers: self.brokers,
+            features: self.features,
+        };
+        (image, changed)
+    }
+
+    fn replay_partition(&mut self, topic: TopicId, partition: &Partition) -> Result<(), ApplyFault> {
+        let topic = self.image.topic_by_id(topic).ok_or(ApplyFault::UnknownTopicId(topic))?;
+        let mut topic = Arc::clone(topic);
+        let at = usize::try_from(partition.index.value()).unwrap_or(usize::MAX);
+        if topic.partitions.len() < at {
+            return Err(ApplyFault::PartitionOutOfOrder {
+                topic: Arc::clone(&topic.name),
+                index: partition.index,
+                partitions: topic.partitions.len(),
+            });
+        }
+        let changed = Arc::make_mut(&mut topic);
+        if at < changed.partitions.len() {
+            changed.partitions[at] = Arc::new(partition.clone());
+        } else {
+            changed.partitions.push(Arc::new(partition.clone()));
+            self.image.partition_count += 1;
+        }
+        self.partitions.insert((topic.id, partition.index), ());
+        self.put_topic(topic);
+        Ok(())
+    }
+
+    fn replay_remove_topic(&mut self, id: TopicId) -> Result<(), ApplyFault> {
+        let topic = self.image.topics_by_id.remove(&id).ok_or(ApplyFault::UnknownTopicId(id))?;
+        self.image.topics.remove(&*topic.name);
+        self.image.partition_count -= topic.partitions.len();
+        self.image.configs.remove(&ConfigResource::Topic(Arc::clone(&topic.name)));
+        if self.created.remove(&id).is_none() {
+            self.removed.push(topic);
+        }
+        Ok(())
+    }
+
+    fn replay_config(&mut self, resource: &ConfigResource, name: &Arc<str>, value: Option<&Arc<str>>) {
+        let mut configs = self.image.configs.get(resource).map(Arc::clone).unwrap_or_default();
+        let changed = Arc::make_mut(&mut configs);
+        match value {
+            Some(value) => drop(changed.insert(Arc::clone(name), Arc::clone(value))),
+            None => drop(changed.remove(name)),
+        }
+        if configs.is_empty() {
+            self.image.configs.remove(resource);
+        } else {
+            self.image.configs.insert(resource.clone(), configs);
+        }
+        self.configs.insert(resource.clone(), ());
+    }
+
+    fn topic_to_change(&self, id: TopicId, index: PartitionIndex) -> Result<(Arc<Topic>, usize), ApplyFault> {
+        let topic = self.image.topic_by_id(id).ok_or(ApplyFault::UnknownTopicId(id))?;
+        let at = usize::try_from(index.value()).unwrap_or(usize::MAX);
+        if topic.partitions.len() <= at {
+            return Err(ApplyFault::UnknownPartition { topic: Arc::clone(&topic.name), index });
+        }
+        Ok((Arc::clone(topic), at))
+    }
+
+    fn put_topic(&mut self, topic: Arc<Topic>) {
+        self.image.topics.insert(Arc::clone(&topic.name), Arc::clone(&topic));
+        self.image.topics_by_id.insert(topic.id, topic);
+    }
+}
