@@ -1,0 +1,35 @@
+//! Settings under Kafka's names: what exists ([`catalogue`]), what somebody wrote and where ([`RawConfig`]), and what the
+//! node runs on once every bound is proved ([`Config`], [`TopicConfig`]).
+//!
+//! ```text
+//!  defaults < server.properties < environment (KAFKA_*, RINGLOG_*) < --override
+//!                     │
+//!                RawConfig ── prove ──► Config ── topic(dynamic, overrides) ──► TopicConfig
+//!                                         │
+//!                                   describe, explain
+//! ```
+//! Nothing downstream checks a bound again. A setting is *effective*, *without effect* (accepted, one notice), *not
+//! built* (listed with Kafka's default, refused when set to anything else) or *refused* (ignoring it would weaken safety
+//! or security).
+
+pub mod catalogue;
+mod describe;
+mod explain;
+mod proved;
+mod raw;
+mod topic;
+
+pub use catalogue::{ConfigKey, Importance, Treatment, Update, ValueType};
+pub use describe::{
+    ConfigRow, ConfigSource, DescribeOptions, Synonym, describe_broker, describe_group, describe_topic,
+};
+pub use explain::{explain, nearest_names};
+pub use proved::{
+    AppendBackend, CleanerConfig, Config, ConfigError, Dynamic, Endpoint, GroupsConfig, Listener, MetadataLogConfig,
+    Notice, OffsetsConfig, Overrides, Problem,
+};
+pub use raw::{Origin, RawConfig, RawValue};
+pub use topic::{
+    AlterFault, AlterOp, Cleanup, Compression, Durability, TimestampType, TopicConfig, alter_incrementally,
+    validate_broker_overrides, validate_topic_overrides,
+};
