@@ -16,6 +16,13 @@ pub const FETCH_RESPONSE_BYTES_MAX_DEFAULT: u32 = 55 * 1024 * 1024;
 /// `message.max.bytes`: the largest batch taken, compressed, header included.
 pub const BATCH_BYTES_MAX_DEFAULT: u32 = 1_048_588;
 
+/// Bytes that the records of one batch may inflate to. Producers close a batch by its compressed size, so this leaves
+/// room for 128 to 1 at the default batch limit.
+pub const INFLATED_BATCH_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Records named one by one when a batch is refused; the rest is a number in the message.
+pub const PRODUCE_RECORD_ERRORS_MAX: usize = 1000;
+
 /// iovecs in one gathered append: the kernel's UIO_MAXIOV.
 pub const GATHER_BATCHES_MAX: usize = 1024;
 
@@ -39,6 +46,31 @@ pub const MAILBOX_SLOTS: usize = 4096;
 
 /// Entries of a log ring's submission queue.
 pub const LOG_RING_ENTRIES: u32 = 1024;
+
+/// Log operations waiting for a place in the ring; one more is answered with an error. A partition has at most one
+/// write, one sync and a few read-aheads under way, so a node of 10,000 partitions stays below it.
+pub const LOG_RING_QUEUED_MAX: usize = 65_536;
+
+/// Kernel workers a log ring may have at once for its punted operations (bounded, unbounded), each.
+pub const LOG_RING_WORKERS_MAX: u32 = 4;
+
+/// Bytes of one read-ahead.
+pub const READ_AHEAD_BYTES_MAX: usize = 1024 * 1024;
+
+/// Messages a shard takes from its mailbox before it does something else.
+pub const MAIL_PER_TURN_MAX: usize = 512;
+
+/// Jobs waiting for a log directory's writeback thread, and for its maintenance thread; each.
+pub const HELPER_QUEUE_MAX: usize = 16_384;
+
+/// Connections that the kernel completes ahead of us.
+pub const LISTEN_BACKLOG: i32 = 1024;
+
+/// Read buffers that a shard keeps for the next request.
+pub const POOLED_BUFFERS_MAX: usize = 256;
+
+/// The largest read buffer worth keeping.
+pub const POOLED_BUFFER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Dirty bytes of one partition after which the recovery point moves.
 pub const RECOVERY_POINT_BYTES_MAX: u64 = 64 * 1024 * 1024;
