@@ -90,6 +90,12 @@ pub const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
 /// Characters of a topic name.
 pub const TOPIC_NAME_CHARS_MAX: usize = 249;
 
+/// Metadata records that one admin request may come to; Kafka refuses more with POLICY_VIOLATION.
+pub const METADATA_RECORDS_PER_REQUEST_MAX: usize = 10_000;
+
+/// UTF-16 units of a config's value, as Kafka counts them.
+pub const CONFIG_VALUE_CHARS_MAX: usize = 32_767;
+
 const _: () = assert!(BATCH_OVERHEAD_BYTES < BATCH_HEADER_BYTES);
 const _: () = assert!(BATCH_BYTES_MAX_DEFAULT <= FETCH_RESPONSE_BYTES_MAX_DEFAULT);
 const _: () = assert!(FETCH_RESPONSE_BYTES_MAX_DEFAULT <= REQUEST_BYTES_MAX_DEFAULT);
@@ -104,3 +110,26 @@ pub const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Bytes of the shortest request: api key (2), version (2), correlation id (4).
 pub const REQUEST_HEADER_BYTES_MIN: usize = 8;
+
+/// Files that one partition holds open at most; idle ones are closed sooner when the node's descriptors run short.
+pub const PARTITION_FILES_OPEN_MAX: usize = 8;
+
+/// Bytes that wait to be written to one partition; beyond it produce is refused as overload, not queued.
+pub const PARTITION_QUEUE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Batches of one partition whose positions are kept in memory, so that readers at the tail need no look-up.
+pub const TAIL_BATCHES_MAX: usize = 128;
+
+/// Idempotent producers remembered per partition; the longest silent ones are forgotten beyond it.
+pub const PRODUCERS_PER_PARTITION_MAX: usize = 100_000;
+
+/// Bytes of keys that one round of compaction holds in memory; it cleans as far as they reach.
+pub const COMPACTION_KEYS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of cleaned segments handed out at once.
+pub const COMPACTION_CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Bytes that a compressed batch may inflate to when its records must be looked at (time look-up, compaction).
+pub const INFLATED_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+const _: () = assert!(GATHER_BYTES_MAX as u64 <= PARTITION_QUEUE_BYTES_MAX);
