@@ -129,7 +129,4 @@ pub const COMPACTION_KEYS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of cleaned segments handed out at once.
 pub const COMPACTION_CHUNK_BYTES: usize = 1024 * 1024;
 
-/// Bytes that a compressed batch may inflate to when its records must be looked at (time look-up, compaction).
-pub const INFLATED_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
-
 const _: () = assert!(GATHER_BYTES_MAX as u64 <= PARTITION_QUEUE_BYTES_MAX);
