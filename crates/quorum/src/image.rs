@@ -1,12 +1,13 @@
 //! What the cluster looks like after some prefix of the metadata log: immutable, shared by every thread of the node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use types::{LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicId};
 
 use crate::record::{Broker, ConfigResource, Partition, Record};
 use crate::shared_map::SharedMap;
+use crate::topic_name;
 
 /// The name of the metadata log's own topic, which the image never lists.
 pub const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
@@ -72,6 +73,8 @@ pub struct MetadataImage {
     topics_by_id: SharedMap<TopicId, Arc<Topic>>,
     configs: SharedMap<ConfigResource, Arc<Configs>>,
     partition_count: usize,
+    /// Names that hold a '.' or '_', under what they have in common (`topic_name::collision_key`).
+    collisions: SharedMap<String, Arc<BTreeSet<Arc<str>>>>,
     producer_id_next: ProducerId,
 }
 
@@ -209,6 +212,12 @@ impl MetadataImage {
         self.topics.iter_from(name).map(|(_, topic)| topic)
     }
 
+    /// A topic whose name differs from `name` only in dots and underscores, or not at all.
+    #[must_use]
+    pub fn topic_colliding_with(&self, name: &str) -> Option<&Arc<str>> {
+        self.collisions.get(&topic_name::collision_key(name)?)?.first()
+    }
+
     /// How many topics there are.
     #[must_use]
     pub const fn topic_count(&self) -> usize {
@@ -335,6 +344,11 @@ impl MetadataDelta {
                 }
                 self.put_topic(Arc::new(Topic { name: Arc::clone(name), id: *id, partitions: Vec::new() }));
                 self.created.insert(*id, ());
+                if let Some(key) = topic_name::collision_key(name) {
+                    let mut names = self.image.collisions.get(&key).map(Arc::clone).unwrap_or_default();
+                    Arc::make_mut(&mut names).insert(Arc::clone(name));
+                    self.image.collisions.insert(key, names);
+                }
             }
             Record::Partition { topic, partition } => self.replay_partition(*topic, partition)?,
             Record::PartitionChange { topic, index, isr, leader, replicas, directories } => {
@@ -424,6 +438,14 @@ impl MetadataDelta {
         self.image.topics.remove(&*topic.name);
         self.image.partition_count -= topic.partitions.len();
         self.image.configs.remove(&ConfigResource::Topic(Arc::clone(&topic.name)));
+        if let Some(key) = topic_name::collision_key(&topic.name)
+            && let Some(mut names) = self.image.collisions.remove(&key)
+        {
+            Arc::make_mut(&mut names).remove(&topic.name);
+            if !names.is_empty() {
+                self.image.collisions.insert(key, names);
+            }
+        }
         if self.created.remove(&id).is_none() {
             self.removed.push(topic);
         }

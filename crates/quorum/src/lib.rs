@@ -4,10 +4,15 @@
 //!
 //! Read in this order: [`record`] (the words), [`image`] (what they add up to).
 
+pub mod configs;
+pub mod controller;
 pub mod image;
 pub mod record;
 mod shared_map;
+pub mod topic_name;
+pub mod topics;
 
+pub use controller::{Command, ConfigRules, Controller, ControllerOptions, Fault, Plan, Registration, Reply};
 pub use image::{ApplyFault, ChangedTopics, Configs, LogPosition, MetadataDelta, MetadataImage, Topic};
 pub use record::{Broker, ConfigResource, Endpoint, Partition, Record};
 pub use shared_map::SharedMap;
