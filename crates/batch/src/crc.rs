@@ -1,4 +1,17 @@
 //! CRC-32C (Castagnoli), the checksum of a batch. One function, so that the crate behind it is one line's choice.
+//!
+//! Decision, 2026-11-23: `crc-fast` 1.10, with `crc32c` 0.6.9 kept as the oracle of the tests. Best of five runs each, one
+//! thread, Intel Xeon with AVX-512 and VPCLMULQDQ, release build, nanoseconds a call:
+//!
+//! | bytes | crc-fast | crc32c | |
+//! |---|---|---|---|
+//! | 61 | 12.6 | 16.0 | 1.3x |
+//! | 1,024 | 17.2 | 53.0 | 3.1x |
+//! | 16,384 | 194 | 814 | 4.2x |
+//! | 65,536 | 705 | 3,120 | 4.4x |
+//! | 1,048,576 | 12,149 | 46,085 | 3.8x |
+//!
+//! What would change it: a target without carry-less multiplication, where both fall back to tables or to SSE 4.2.
 
 /// CRC-32C of `bytes`, as the CRC field of a batch holds it.
 #[must_use]
