@@ -330,3 +330,61 @@ pub(crate) fn cachestat(file: &impl AsRawFd, position: u64, bytes: u64) -> io::R
     let answer = unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), range.as_ptr(), counts.as_mut_ptr(), 0_u32) };
     if answer == 0 { Ok(counts[0]) } else { Err(io::Error::last_os_error()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of 64 pages on the temporary directory's file system, removed at once: it lives as long as it is open.
+    fn file() -> LogFile {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("shard-cache-{}-{number}", std::process::id()));
+        let file = LogFile::open_blocking(&path, OpenMode::CreateNew).expect("a new file");
+        file.write_at_blocking(0, &vec![7; 64 * page_bytes() as usize]).expect("written");
+        file.sync_blocking().expect("synced");
+        std::fs::remove_file(path).expect("removed");
+        file
+    }
+
+    /// Drops clean pages from the page cache; false where the file system keeps them (it is memory).
+    fn evict(file: &LogFile, position: u64, bytes: u64) -> bool {
+        // SAFETY: a plain call on a descriptor that `file` keeps open.
+        let answer =
+            unsafe { libc::posix_fadvise(file.as_raw_fd(), position as i64, bytes as i64, libc::POSIX_FADV_DONTNEED) };
+        answer == 0 && cachestat(file, position, bytes).is_ok_and(|pages| pages == 0)
+    }
+
+    #[test]
+    fn both_probes_tell_cached_from_cold() {
+        let (file, page) = (file(), page_bytes());
+        assert!(file.is_cached(0, 64 * page) && file.is_cached_by_preadv2(0, 64 * page));
+        assert!(file.is_cached(page - 1, 2) && file.is_cached(64 * page - 1, 1) && file.is_cached(0, 0));
+        if !evict(&file, 32 * page, 32 * page) {
+            return;
+        }
+        if let Ok(cached) = file.is_cached_by_cachestat(0, 32 * page) {
+            assert!(cached);
+            assert!(!file.is_cached_by_cachestat(31 * page, page + 1).expect("just answered"));
+            assert!(!file.is_cached_by_cachestat(32 * page, 32 * page).expect("just answered"));
+        }
+        // Last, as it makes the kernel read ahead.
+        assert!(file.is_cached_by_preadv2(0, 32 * page));
+        assert!(!file.is_cached_by_preadv2(0, 64 * page));
+    }
+
+    #[test]
+    fn cached_read_never_waits_for_the_disk() {
+        let (file, page) = (file(), page_bytes());
+        let mut buffer = vec![0; 2 * page as usize];
+        assert_eq!(file.read_at_cached(page, &mut buffer).expect("read"), Some(buffer.len()));
+        assert!(buffer.iter().all(|&byte| byte == 7));
+        assert_eq!(file.read_at_cached(64 * page, &mut buffer).expect("read"), Some(0), "the end of the file");
+        if !evict(&file, 0, 64 * page) {
+            return;
+        }
+        assert_eq!(file.read_at_cached(40 * page, &mut buffer).expect("cold"), None);
+        assert_eq!(file.read_at(40 * page, &mut buffer).expect("read"), buffer.len());
+        assert_eq!(file.read_at_cached(40 * page, &mut buffer).expect("read"), Some(buffer.len()));
+    }
+}

@@ -71,6 +71,8 @@ struct State {
     /// Slots whose write came back short: they go again at the next submit.
     again: Vec<u32>,
     queue: VecDeque<Op>,
+    /// The kernel did not take all entries at the last submit.
+    put_off: bool,
     done: Vec<Completion>,
     /// Where read-aheads put what they read. Never looked at, so all of them may write it at once.
     scratch: Box<[std::cell::UnsafeCell<u8>]>,
@@ -162,6 +164,7 @@ impl LogRing {
             free: (0..LOG_RING_ENTRIES).rev().collect(),
             again: Vec::new(),
             queue: VecDeque::new(),
+            put_off: false,
             done: Vec::new(),
             scratch,
         };
@@ -217,7 +220,10 @@ impl LogRing {
     /// Whether a submit could do something now.
     pub(crate) fn has_work(&self) -> bool {
         let state = self.inner.state.borrow();
-        !state.done.is_empty() || !state.again.is_empty() || (!state.queue.is_empty() && !state.free.is_empty())
+        state.put_off
+            || !state.done.is_empty()
+            || !state.again.is_empty()
+            || (!state.queue.is_empty() && !state.free.is_empty())
     }
 
     /// Hands what is queued to the kernel, with one enter.
@@ -240,15 +246,11 @@ impl LogRing {
         }
         if !state.ring.submission().is_empty()
             && let Err(error) = state.ring.submit()
-            && error.raw_os_error() != Some(libc::EINTR)
         {
-            // EAGAIN or EBUSY: the kernel is short of memory for a moment. The entries stay queued.
+            // EINTR, or the kernel is short of memory for a moment (EAGAIN, EBUSY). The entries stay queued.
             tracing::debug!(%error, "the log ring's submit is put off");
-            self.inner.signal.schedule();
         }
-        if !state.ring.submission().is_empty() {
-            self.inner.signal.schedule();
-        }
+        state.put_off = !state.ring.submission().is_empty();
     }
 
     /// Moves what the kernel has completed to `out`.
@@ -400,5 +402,55 @@ impl LogFile {
         let slices = unsafe { std::slice::from_raw_parts(iovecs.as_ptr().cast::<IoSlice<'_>>(), iovecs.len()) };
         let position = i64::try_from(position).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
         Ok(nix::sys::uio::pwritev(self, slices, position)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write() -> Write {
+        Write::new(100, vec![Bytes::from_static(b"abc"), Bytes::new(), Bytes::from_static(b"defg")])
+    }
+
+    fn aimed(write: &mut Write) -> Vec<u8> {
+        write.aim();
+        // SAFETY: the iovecs point into `write.buffers`, which live.
+        let parts =
+            write.iovecs.iter().map(|part| unsafe { std::slice::from_raw_parts(part.iov_base.cast(), part.iov_len) });
+        parts.flatten().copied().collect()
+    }
+
+    #[test]
+    fn continued_write_aims_at_what_is_left() {
+        for written in 0..=7 {
+            let mut write = write();
+            write.written = written;
+            assert_eq!(aimed(&mut write), b"abcdefg"[written..]);
+        }
+    }
+
+    #[test]
+    fn write_cut_short_goes_on_once_and_then_fails() {
+        let mut write = write();
+        assert!(write.on_answer(Ok(2)).is_none());
+        assert_eq!(write.on_answer(Ok(5)).expect("over").expect("whole"), 7);
+
+        let mut write = self::write();
+        assert!(write.on_answer(Ok(2)).is_none());
+        let error = write.on_answer(Ok(4)).expect("over").expect_err("short again");
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+
+        let mut write = self::write();
+        assert!(write.on_answer(Ok(2)).is_none());
+        let full = io::Error::from_raw_os_error(libc::ENOSPC);
+        assert_eq!(write.on_answer(Err(full)).expect("over").expect_err("full").raw_os_error(), Some(libc::ENOSPC));
+    }
+
+    #[test]
+    fn interrupted_write_goes_on_once() {
+        let mut write = write();
+        assert!(write.on_answer(Err(io::Error::from_raw_os_error(libc::EINTR))).is_none());
+        assert_eq!(write.on_answer(Ok(7)).expect("over").expect("whole"), 7);
     }
 }

@@ -362,8 +362,6 @@ impl<M: 'static> Pump<M> {
 
             if inner.ring.has_work() || inner.gather_requested.get() || inner.flush_requested.get() {
                 yield_once().await;
-                // What was asked for up to here is done below.
-                inner.signal.take();
                 for _ in 0..SUBMITS_PER_TURN_MAX {
                     if inner.gather_requested.replace(false) {
                         handler(ShardEvent::Gather);
@@ -374,11 +372,17 @@ impl<M: 'static> Pump<M> {
                     inner.ring.submit();
                     self.deliver_completions(&mut handler);
                 }
-                if inner.ring.has_work() || inner.gather_requested.get() || !self.mail.get_ref().is_empty() {
-                    inner.signal.schedule();
-                }
                 if inner.flush_requested.replace(false) {
                     handler(ShardEvent::Flush);
+                }
+                // What was asked for up to here is done, save what is still seen to be there.
+                inner.signal.take();
+                if inner.ring.has_work()
+                    || inner.gather_requested.get()
+                    || inner.flush_requested.get()
+                    || !self.mail.get_ref().is_empty()
+                {
+                    inner.signal.schedule();
                 }
             }
             inner.now.set(None);
@@ -417,6 +421,10 @@ impl<M: 'static> Pump<M> {
             self.sleep_until_ns = next;
             if let Some(deadline_ns) = next {
                 let delay = Duration::from_nanos(deadline_ns.saturating_sub(clock::read().monotonic_ns));
+                if delay.is_zero() {
+                    self.sleep_until_ns = None;
+                    return true;
+                }
                 // A deadline beyond what the clock can say is as good as a day: it is then set again.
                 let at =
                     Instant::now().checked_add(delay.min(Duration::from_secs(86_400))).unwrap_or_else(Instant::now);
