@@ -1,7 +1,8 @@
 //! Rows of DescribeConfigs: every setting of a resource with its effective value, where that came from, and what it hides.
 
-use super::catalogue::ValueType;
-use super::proved::{Config, Dynamic, Overrides};
+use super::catalogue::{ConfigKey, Scope, Treatment, Update, Value, ValueType, broker_twin, chain};
+use super::proved::{Config, Dynamic, Layers, Overrides};
+use super::topic::effective_topic_value;
 
 /// Where an effective value comes from, numbered as DescribeConfigs numbers it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -73,6 +74,12 @@ pub struct DescribeOptions<'a> {
     pub documentation: bool,
 }
 
+impl DescribeOptions<'_> {
+    fn wants(&self, name: &str) -> bool {
+        self.names.is_none_or(|names| names.contains(&name))
+    }
+}
+
 /// The rows of a topic with these overrides.
 #[must_use]
 pub fn describe_topic(
@@ -81,15 +88,50 @@ pub fn describe_topic(
     overrides: &Overrides,
     options: DescribeOptions<'_>,
 ) -> Vec<ConfigRow> {
-    let _ = (config, dynamic, overrides, options);
-    Vec::new()
+    let layers = config.layers(dynamic);
+    let keys = Scope::Topic.keys().filter(|key| !key.internal && options.wants(key.name));
+    keys.map(|key| {
+        let value = effective_topic_value(layers, overrides, key.name);
+        let mut synonyms = broker_twin(key.name).map(|twin| broker_synonyms(layers, twin)).unwrap_or_default();
+        let own = overrides.get(key.name).filter(|text| key.parse(text).is_ok());
+        if own.is_some() {
+            let value = value.as_ref().map(Value::to_text);
+            synonyms.insert(0, Synonym { name: key.name.to_owned(), value, source: ConfigSource::DynamicTopic });
+        }
+        row(key, value, false, synonyms, options)
+    })
+    .collect()
 }
 
-/// The rows of this broker.
+/// The rows of this broker: all settings, effective.
 #[must_use]
 pub fn describe_broker(config: &Config, dynamic: Dynamic<'_>, options: DescribeOptions<'_>) -> Vec<ConfigRow> {
-    let _ = (config, dynamic, options);
-    Vec::new()
+    let layers = config.layers(dynamic);
+    let keys = Scope::Broker.keys().filter(|key| !key.internal && options.wants(key.name));
+    keys.map(|key| {
+        // What the node runs on, also where it was written under the old name.
+        let value = if key.name == "node.id" {
+            Some(Value::Int(i64::from(config.node_id.value())))
+        } else {
+            layers.value(key.name)
+        };
+        row(key, value, is_read_only(key), broker_synonyms(layers, key.name), options)
+    })
+    .collect()
+}
+
+/// The rows of the nameless broker, the default of all brokers: only what was set there.
+#[must_use]
+pub fn describe_default_broker(dynamic: Dynamic<'_>, options: DescribeOptions<'_>) -> Vec<ConfigRow> {
+    let set = dynamic.cluster.iter().filter(|(name, _)| options.wants(name));
+    set.filter_map(|(name, text)| {
+        let key = Scope::Broker.key(name)?;
+        let value = key.parse(text).ok()?;
+        let source = ConfigSource::DynamicDefaultBroker;
+        let synonym = Synonym { name: name.clone(), value: shown(key, Some(&value)), source };
+        Some(row(key, Some(value), is_read_only(key), vec![synonym], options))
+    })
+    .collect()
 }
 
 /// The rows of a group with these overrides.
@@ -100,6 +142,82 @@ pub fn describe_group(
     overrides: &Overrides,
     options: DescribeOptions<'_>,
 ) -> Vec<ConfigRow> {
-    let _ = (config, dynamic, overrides, options);
-    Vec::new()
+    let layers = config.layers(dynamic);
+    let keys = Scope::Group.keys().filter(|key| !key.internal && options.wants(key.name));
+    keys.map(|key| {
+        let twin = format!("group.{}", key.name);
+        let mut synonyms = broker_synonyms(layers, &twin);
+        let own = overrides.get(key.name).and_then(|text| key.parse(text).ok());
+        if let Some(own) = &own {
+            let value = Some(own.to_text());
+            synonyms.insert(0, Synonym { name: key.name.to_owned(), value, source: ConfigSource::DynamicGroup });
+        }
+        let default = || key.default.and_then(|text| key.parse(text).ok());
+        let value = own.or_else(|| layers.value(&twin)).or_else(default);
+        row(key, value, false, synonyms, options)
+    })
+    .collect()
+}
+
+fn is_read_only(key: &ConfigKey) -> bool {
+    let one = |name: &str| Scope::Broker.key(name).is_none_or(|key| key.update == Update::ReadOnly);
+    chain(key.name).map_or(one(key.name), |chain| chain.iter().all(|(name, _)| one(name)))
+}
+
+/// Where the value of a broker setting stands, strongest first. As in Kafka, values under another name of its chain
+/// count only behind one under the name itself: with `log.retention.hours` alone, `log.retention.ms` shows none.
+fn broker_synonyms(layers: Layers<'_>, name: &str) -> Vec<Synonym> {
+    let alone = [(name, 1)];
+    let names = chain(name).unwrap_or(&alone);
+    let keys = || names.iter().filter_map(|(name, _)| Scope::Broker.key(name));
+    let mut found = Vec::new();
+    let mut add = |key: &ConfigKey, text: Option<&str>, source: ConfigSource| {
+        if let Some(value) = text.and_then(|text| key.parse(text).ok()) {
+            found.push(Synonym { name: key.name.to_owned(), value: shown(key, Some(&value)), source });
+        }
+    };
+    for (layer, source) in [
+        (layers.dynamic.broker, ConfigSource::DynamicBroker),
+        (layers.dynamic.cluster, ConfigSource::DynamicDefaultBroker),
+    ] {
+        keys().for_each(|key| add(key, layer.get(key.name).map(String::as_str), source));
+    }
+    keys().for_each(|key| {
+        add(key, layers.raw.get(key.name).map(|raw| raw.value.as_str()), ConfigSource::StaticBroker);
+    });
+    keys().for_each(|key| add(key, key.default, ConfigSource::Default));
+    found.into_iter().skip_while(|synonym| synonym.name != name).collect()
+}
+
+fn shown(key: &ConfigKey, value: Option<&Value>) -> Option<String> {
+    value.filter(|_| !key.is_sensitive()).map(Value::to_text)
+}
+
+fn row(
+    key: &ConfigKey,
+    value: Option<Value>,
+    read_only: bool,
+    synonyms: Vec<Synonym>,
+    options: DescribeOptions<'_>,
+) -> ConfigRow {
+    ConfigRow {
+        name: key.name.to_owned(),
+        value: shown(key, value.as_ref()),
+        read_only,
+        source: synonyms.first().map_or(ConfigSource::Default, |synonym| synonym.source),
+        sensitive: key.is_sensitive(),
+        synonyms: if options.synonyms { synonyms } else { Vec::new() },
+        value_type: key.value_type,
+        documentation: options.documentation.then(|| documentation(key)),
+    }
+}
+
+fn documentation(key: &ConfigKey) -> String {
+    match key.treatment {
+        Treatment::Effective | Treatment::OneNode => key.documentation.to_owned(),
+        Treatment::NoEffect => format!("{} Without effect in Ringlog.", key.documentation),
+        Treatment::NotBuilt | Treatment::Refused => {
+            format!("{} Not built in Ringlog yet: only the default is taken.", key.documentation)
+        }
+    }
 }

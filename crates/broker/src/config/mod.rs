@@ -19,17 +19,21 @@ mod proved;
 mod raw;
 mod topic;
 
-pub use catalogue::{ConfigKey, Importance, Treatment, Update, ValueType};
+pub use catalogue::{ConfigKey, Importance, Scope, Treatment, Update, ValueType};
 pub use describe::{
-    ConfigRow, ConfigSource, DescribeOptions, Synonym, describe_broker, describe_group, describe_topic,
+    ConfigRow, ConfigSource, DescribeOptions, Synonym, describe_broker, describe_default_broker, describe_group,
+    describe_topic,
 };
 pub use explain::{explain, nearest_names};
 pub use proved::{
     AppendBackend, CleanerConfig, Config, ConfigError, Dynamic, Endpoint, GroupsConfig, Listener, MetadataLogConfig,
-    Notice, OffsetsConfig, Overrides, Problem,
+    Notice, NoticeKind, OffsetsConfig, Overrides, Problem,
 };
 pub use raw::{Origin, RawConfig, RawValue};
 pub use topic::{
     AlterFault, AlterOp, Cleanup, Compression, Durability, TimestampType, TopicConfig, alter_incrementally,
-    validate_broker_overrides, validate_topic_overrides,
+    validate_broker_overrides, validate_group_overrides, validate_topic_overrides,
 };
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,8 @@
 
 use types::ErrorCode;
 
-use super::catalogue::Scope;
-use super::proved::Overrides;
+use super::catalogue::{Scope, TOPIC_NAMES_IGNORED, Treatment, Update, Value, ValueType, broker_twin, chain};
+use super::proved::{Layers, Overrides};
 
 /// `cleanup.policy`. Neither means: kept for ever.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,6 +101,68 @@ pub struct TopicConfig {
 }
 
 impl TopicConfig {
+    /// A topic's own overrides, then the broker's layers, then Kafka's default.
+    pub(super) fn from_layers(layers: Layers<'_>, overrides: &Overrides) -> Self {
+        Self::from_values(|name| effective_topic_value(layers, overrides, name))
+    }
+
+    fn from_values(value: impl Fn(&str) -> Option<Value>) -> Self {
+        let int = |name: &str| match value(name) {
+            Some(Value::Int(value)) => value,
+            _ => 0,
+        };
+        let at_least_zero = |name: &str| u64::try_from(int(name)).unwrap_or(0);
+        let unless_negative = |name: &str| u64::try_from(int(name)).ok();
+        // Kafka writes "never" as the largest long.
+        let unless_never = |name: &str| u64::try_from(int(name)).ok().filter(|value| *value != i64::MAX as u64);
+        let u32 = |name: &str| u32::try_from(int(name)).unwrap_or(0);
+        let text = |name: &str| value(name).map(|value| value.to_text()).unwrap_or_default();
+        let policies = match value("cleanup.policy") {
+            Some(Value::List(entries)) => entries,
+            _ => Vec::new(),
+        };
+        let has = |policy: &str| policies.iter().any(|entry| entry == policy);
+        Self {
+            cleanup: Cleanup { compact: has("compact"), delete: has("delete") },
+            compression: match text("compression.type").as_str() {
+                "uncompressed" => Compression::Uncompressed,
+                "gzip" => Compression::Gzip,
+                "snappy" => Compression::Snappy,
+                "lz4" => Compression::Lz4,
+                "zstd" => Compression::Zstd,
+                _ => Compression::Producer,
+            },
+            gzip_level: u8::try_from(int("compression.gzip.level")).ok(),
+            lz4_level: u8::try_from(int("compression.lz4.level")).unwrap_or(9),
+            zstd_level: i32::try_from(int("compression.zstd.level")).unwrap_or(3),
+            delete_retention_ms: at_least_zero("delete.retention.ms"),
+            file_delete_delay_ms: at_least_zero("file.delete.delay.ms"),
+            flush_messages: unless_never("flush.messages"),
+            flush_ms: unless_never("flush.ms"),
+            index_interval_bytes: u32("index.interval.bytes"),
+            compaction_lag_ms_max: unless_never("max.compaction.lag.ms"),
+            compaction_lag_ms_min: at_least_zero("min.compaction.lag.ms"),
+            batch_bytes_max: u32("max.message.bytes"),
+            timestamp_type: match text("message.timestamp.type").as_str() {
+                "LogAppendTime" => TimestampType::LogAppendTime,
+                _ => TimestampType::CreateTime,
+            },
+            timestamp_before_ms_max: unless_never("message.timestamp.before.max.ms"),
+            timestamp_after_ms_max: unless_never("message.timestamp.after.max.ms"),
+            cleanable_dirty_ratio_min: match value("min.cleanable.dirty.ratio") {
+                Some(Value::Double(ratio)) => ratio,
+                _ => 0.5,
+            },
+            insync_replicas_min: u32("min.insync.replicas"),
+            retention_bytes: unless_negative("retention.bytes"),
+            retention_ms: unless_negative("retention.ms"),
+            segment_bytes: u32("segment.bytes"),
+            segment_ms: at_least_zero("segment.ms"),
+            segment_jitter_ms: at_least_zero("segment.jitter.ms"),
+            segment_index_bytes: u32("segment.index.bytes"),
+        }
+    }
+
     /// The topic's durability mode.
     #[must_use]
     pub fn durability(&self) -> Durability {
@@ -112,6 +174,19 @@ impl TopicConfig {
     }
 }
 
+/// The value of one topic setting through all layers; overrides that do not parse count as absent.
+pub(super) fn effective_topic_value(layers: Layers<'_>, overrides: &Overrides, name: &str) -> Option<Value> {
+    let key = Scope::Topic.key(name)?;
+    if let Some(value) = overrides.get(name).and_then(|text| key.parse(text).ok()) {
+        return Some(value);
+    }
+    let from_broker = broker_twin(name).and_then(|twin| match chain(twin) {
+        Some(_) => layers.chained_ms(twin).map(Value::Int),
+        None => layers.value(twin),
+    });
+    from_broker.or_else(|| key.default.and_then(|text| key.parse(text).ok()))
+}
+
 /// Why settings may not be stored.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AlterFault {
@@ -121,21 +196,84 @@ pub struct AlterFault {
     pub message: String,
 }
 
-/// Checks the complete overrides a topic would have. `ErrorCode::InvalidConfig` on any fault.
-///
-/// # Errors
-/// The first rule broken.
-pub fn validate_topic_overrides(overrides: &Overrides) -> Result<(), (ErrorCode, String)> {
-    let _ = overrides;
-    Ok(())
+impl AlterFault {
+    fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
 }
 
-/// Checks the complete overrides a broker (`per_broker`) or the nameless default broker would have.
+/// Checks the complete overrides a topic would have.
 ///
 /// # Errors
-/// The first rule broken, with `ErrorCode::InvalidRequest` or `InvalidConfig` as Kafka has it.
-pub fn validate_broker_overrides(overrides: &Overrides, per_broker: bool) -> Result<(), (ErrorCode, String)> {
-    let _ = (overrides, per_broker);
+/// The first rule broken; always `ErrorCode::InvalidConfig`.
+pub fn validate_topic_overrides(overrides: &Overrides) -> Result<(), AlterFault> {
+    let kept = overrides.iter().filter(|(name, _)| !TOPIC_NAMES_IGNORED.contains(&name.as_str()));
+    validate_each(Scope::Topic, "topic", kept, ErrorCode::InvalidConfig)?;
+    let config = TopicConfig::from_values(|name| {
+        let key = Scope::Topic.key(name)?;
+        overrides.get(name).map(String::as_str).or(key.default).and_then(|text| key.parse(text).ok())
+    });
+    match config.compaction_lag_ms_max {
+        Some(max) if max < config.compaction_lag_ms_min => Err(AlterFault::new(
+            ErrorCode::InvalidConfig,
+            format!(
+                "min.compaction.lag.ms ({}) must not be above max.compaction.lag.ms ({max})",
+                config.compaction_lag_ms_min
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Checks the complete overrides a group would have.
+///
+/// # Errors
+/// The first rule broken; always `ErrorCode::InvalidConfig`.
+pub fn validate_group_overrides(overrides: &Overrides) -> Result<(), AlterFault> {
+    validate_each(Scope::Group, "group", overrides.iter(), ErrorCode::InvalidConfig)
+}
+
+/// Checks the complete overrides of one broker (`per_broker`) or of the nameless broker, the default of all. As in
+/// Kafka, names that no Kafka version knows are kept for plugins.
+///
+/// # Errors
+/// The first rule broken; always `ErrorCode::InvalidRequest`.
+pub fn validate_broker_overrides(overrides: &Overrides, per_broker: bool) -> Result<(), AlterFault> {
+    let known = || overrides.iter().filter_map(|(name, text)| Some((Scope::Broker.key(name)?, name, text)));
+    for (key, name, _) in known() {
+        let rule = match key.update {
+            Update::ReadOnly => "cannot change while the node runs: write it into the properties file and restart",
+            Update::PerBroker if !per_broker => "can be changed for a single broker only",
+            _ => continue,
+        };
+        return Err(AlterFault::new(ErrorCode::InvalidRequest, format!("{name} {rule}")));
+    }
+    validate_each(Scope::Broker, "broker", known().map(|(_, name, text)| (name, text)), ErrorCode::InvalidRequest)
+}
+
+fn validate_each<'a>(
+    scope: Scope,
+    noun: &str,
+    overrides: impl Iterator<Item = (&'a String, &'a String)>,
+    code: ErrorCode,
+) -> Result<(), AlterFault> {
+    for (name, text) in overrides {
+        let Some(key) = scope.key(name) else {
+            return Err(AlterFault::new(code, format!("Unknown {noun} config name: {name}")));
+        };
+        let value = key
+            .parse(text)
+            .map_err(|rule| AlterFault::new(code, format!("Invalid value {text} for configuration {name}: {rule}")))?;
+        if matches!(key.treatment, Treatment::NotBuilt | Treatment::Refused) && !key.is_default(&value) {
+            let default = key.default.filter(|default| !default.is_empty()).unwrap_or("empty");
+            return Err(AlterFault::new(
+                code,
+                format!(
+                    "Invalid value {text} for configuration {name}: Ringlog does not have this yet, so only {default} is taken"
+                ),
+            ));
+        }
+    }
     Ok(())
 }
 
@@ -177,7 +315,8 @@ impl AlterOp {
     }
 }
 
-/// The overrides after `edits`, not yet validated.
+/// The overrides after `edits`, not yet validated. APPEND and SUBTRACT start from the setting's default where nothing
+/// was overridden.
 ///
 /// # Errors
 /// A name twice (`InvalidRequest`), or a list operation on a setting that is no list (`InvalidConfig`).
@@ -186,6 +325,48 @@ pub fn alter_incrementally(
     current: &Overrides,
     edits: &[(String, AlterOp)],
 ) -> Result<Overrides, AlterFault> {
-    let _ = (scope, edits);
-    Ok(current.clone())
+    let mut after = current.clone();
+    for (at, (name, edit)) in edits.iter().enumerate() {
+        if edits[..at].iter().any(|(earlier, _)| earlier == name) {
+            return Err(AlterFault::new(ErrorCode::InvalidRequest, format!("{name} is altered twice in one request")));
+        }
+        let listed = |verb: &str| match scope.key(name) {
+            Some(key) if key.value_type == ValueType::List => {
+                let text = current.get(name).map(String::as_str).or(key.default).unwrap_or("");
+                Ok(split_list(text))
+            }
+            _ => Err(AlterFault::new(
+                ErrorCode::InvalidConfig,
+                format!("Can't {verb} to key {name} because its type is not LIST."),
+            )),
+        };
+        match edit {
+            AlterOp::Set(value) => {
+                after.insert(name.clone(), value.clone());
+            }
+            AlterOp::Delete => {
+                after.remove(name);
+            }
+            AlterOp::Append(added) => {
+                let mut entries = listed("APPEND")?;
+                for entry in split_list(added) {
+                    if !entries.contains(&entry) {
+                        entries.push(entry);
+                    }
+                }
+                after.insert(name.clone(), entries.join(","));
+            }
+            AlterOp::Subtract(taken) => {
+                let mut entries = listed("SUBTRACT")?;
+                let taken = split_list(taken);
+                entries.retain(|entry| !taken.contains(entry));
+                after.insert(name.clone(), entries.join(","));
+            }
+        }
+    }
+    Ok(after)
+}
+
+fn split_list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
 }
