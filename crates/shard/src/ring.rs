@@ -378,7 +378,7 @@ impl Drop for State {
 }
 
 /// Flags of every ring of a shard.
-fn builder() -> io_uring::Builder {
+pub(crate) fn builder() -> io_uring::Builder {
     let mut builder = IoUring::builder();
     builder.setup_coop_taskrun().setup_single_issuer().setup_submit_all().dontfork();
     builder

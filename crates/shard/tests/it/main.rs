@@ -1,5 +1,6 @@
 //! The shard against a real kernel: rings, files, sockets, threads.
 
+mod denied;
 mod files;
 mod mail;
 mod network;
@@ -69,4 +70,15 @@ where
     };
     handle.join().expect("the shard ends cleanly");
     result
+}
+
+/// Runs one ignored test in a process of its own, because it changes what the process may do.
+fn run_child(name: &str) {
+    let child = std::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", name, "--ignored", "--test-threads=1"])
+        .output()
+        .expect("runs");
+    let output = String::from_utf8_lossy(&child.stdout);
+    let errors = String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success() && output.contains("1 passed"), "{output}{errors}");
 }

@@ -199,16 +199,7 @@ fn shard_that_ends_amid_writes_lets_the_kernel_finish_them() {
 /// The file size limit cuts a write short, as a full disk does: the rest is tried once and then says why.
 #[test]
 fn short_write_is_continued_once_and_then_names_the_reason() {
-    let child = std::process::Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "ring::limited_child", "--ignored", "--test-threads=1"])
-        .output()
-        .expect("runs");
-    let output = String::from_utf8_lossy(&child.stdout);
-    assert!(
-        child.status.success() && output.contains("1 passed"),
-        "{output}{}",
-        String::from_utf8_lossy(&child.stderr)
-    );
+    crate::run_child("ring::limited_child");
 }
 
 #[test]
