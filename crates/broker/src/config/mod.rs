@@ -17,6 +17,7 @@ mod describe;
 mod explain;
 mod proved;
 mod raw;
+mod rules;
 mod topic;
 
 pub use catalogue::{ConfigKey, Importance, Scope, Treatment, Update, ValueType};
@@ -30,9 +31,10 @@ pub use proved::{
     Notice, NoticeKind, OffsetsConfig, Overrides, Problem,
 };
 pub use raw::{Origin, RawConfig, RawValue};
+pub use rules::{DynamicOverrides, Rules};
 pub use topic::{
-    AlterFault, AlterOp, Cleanup, Compression, Durability, TimestampType, TopicConfig, alter_incrementally,
-    validate_broker_overrides, validate_group_overrides, validate_topic_overrides,
+    AlterFault, Cleanup, Compression, Durability, TimestampType, TopicConfig, validate_broker_overrides,
+    validate_group_overrides, validate_topic_overrides,
 };
 
 #[cfg(test)]

@@ -592,34 +592,6 @@ fn broker_overrides_take_only_what_can_change_while_running() {
 }
 
 #[test]
-fn incremental_edits_set_delete_append_and_subtract() {
-    let current = overrides(&[("retention.ms", "5"), ("segment.ms", "7")]);
-    let edits = [
-        ("retention.ms".to_owned(), AlterOp::Delete),
-        ("segment.ms".to_owned(), AlterOp::Set("8".to_owned())),
-        ("cleanup.policy".to_owned(), AlterOp::Append("compact,delete".to_owned())),
-    ];
-    let after = alter_incrementally(Scope::Topic, &current, &edits).expect("valid");
-    assert_eq!(after, overrides(&[("cleanup.policy", "delete,compact"), ("segment.ms", "8")]));
-
-    let edits = [("cleanup.policy".to_owned(), AlterOp::Subtract("delete".to_owned()))];
-    let after = alter_incrementally(Scope::Topic, &after, &edits).expect("valid");
-    assert_eq!(after.get("cleanup.policy").map(String::as_str), Some("compact"));
-
-    let edits = [("retention.ms".to_owned(), AlterOp::Append("1".to_owned()))];
-    let fault = alter_incrementally(Scope::Topic, &current, &edits).expect_err("no list");
-    assert_eq!(fault.code, ErrorCode::InvalidConfig);
-
-    let edits = [("a".to_owned(), AlterOp::Delete), ("a".to_owned(), AlterOp::Delete)];
-    let fault = alter_incrementally(Scope::Topic, &current, &edits).expect_err("twice");
-    assert_eq!(fault.code, ErrorCode::InvalidRequest);
-
-    assert_eq!(AlterOp::from_wire(1, "a", None), Ok(AlterOp::Delete));
-    assert!(AlterOp::from_wire(0, "a", None).is_err());
-    assert!(AlterOp::from_wire(9, "a", Some("b")).is_err());
-}
-
-#[test]
 fn explain_is_one_page_for_each_place_a_setting_lives() {
     expect![[r#"
         retention.ms  (setting of a topic, long)
@@ -668,4 +640,24 @@ fn bounds_of_the_table_are_read_as_written() {
     assert_eq!(bounds("fetch.max.bytes"), Some(Bounds::Range { min: 1024, max: None, also: None }));
     assert_eq!(bounds("compression.gzip.level"), Some(Bounds::Range { min: 1, max: Some(9), also: Some(-1) }));
     assert_eq!(bounds("ssl.client.auth"), Some(Bounds::Words(vec!["required", "requested", "none"])));
+}
+
+#[test]
+fn the_controller_asks_the_same_rules() {
+    use std::sync::Arc;
+
+    use quorum::{ConfigResource, ConfigRules, Configs, MetadataImage};
+
+    let topic = ConfigResource::Topic(Arc::from("t"));
+    let judge = |resource: &ConfigResource, name: &str, value: &str| {
+        let after = Configs::from([(Arc::from(name), Arc::from(value))]);
+        Rules.check(resource, &Configs::new(), &after, &MetadataImage::default()).map_err(|fault| fault.code)
+    };
+    assert_eq!(judge(&topic, "retention.ms", "5"), Ok(()));
+    assert_eq!(judge(&topic, "retention.ms", "x"), Err(ErrorCode::InvalidConfig));
+    assert_eq!(judge(&ConfigResource::DefaultBroker, "num.partitions", "5"), Err(ErrorCode::InvalidRequest));
+    assert_eq!(judge(&ConfigResource::Group(Arc::from("g")), "no.such", "5"), Err(ErrorCode::InvalidConfig));
+    assert!(Rules.is_list(&topic, "cleanup.policy"));
+    assert!(!Rules.is_list(&topic, "retention.ms"));
+    assert_eq!(Rules.default_value(&topic, "cleanup.policy").as_deref(), Some("delete"));
 }

@@ -2,7 +2,7 @@
 
 use types::ErrorCode;
 
-use super::catalogue::{Scope, TOPIC_NAMES_IGNORED, Treatment, Update, Value, ValueType, broker_twin, chain};
+use super::catalogue::{Scope, TOPIC_NAMES_IGNORED, Treatment, Update, Value, broker_twin, chain};
 use super::proved::{Layers, Overrides};
 
 /// `cleanup.policy`. Neither means: kept for ever.
@@ -275,98 +275,4 @@ fn validate_each<'a>(
         }
     }
     Ok(())
-}
-
-/// One edit of IncrementalAlterConfigs (KIP-339).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum AlterOp {
-    /// Sets the value.
-    Set(String),
-    /// Drops the override.
-    Delete,
-    /// Adds entries to a list.
-    Append(String),
-    /// Takes entries from a list.
-    Subtract(String),
-}
-
-impl AlterOp {
-    /// The edit with this number (0 to 3) and value.
-    ///
-    /// # Errors
-    /// `InvalidRequest` for an unknown number or a missing value.
-    pub fn from_wire(operation: i8, name: &str, value: Option<&str>) -> Result<Self, AlterFault> {
-        let text = || {
-            value.map(str::to_owned).ok_or_else(|| AlterFault {
-                code: ErrorCode::InvalidRequest,
-                message: format!("{name} needs a value: only DELETE goes without"),
-            })
-        };
-        match operation {
-            0 => Ok(Self::Set(text()?)),
-            1 => Ok(Self::Delete),
-            2 => Ok(Self::Append(text()?)),
-            3 => Ok(Self::Subtract(text()?)),
-            other => Err(AlterFault {
-                code: ErrorCode::InvalidRequest,
-                message: format!("{name}: there is no config operation {other}"),
-            }),
-        }
-    }
-}
-
-/// The overrides after `edits`, not yet validated. APPEND and SUBTRACT start from the setting's default where nothing
-/// was overridden.
-///
-/// # Errors
-/// A name twice (`InvalidRequest`), or a list operation on a setting that is no list (`InvalidConfig`).
-pub fn alter_incrementally(
-    scope: Scope,
-    current: &Overrides,
-    edits: &[(String, AlterOp)],
-) -> Result<Overrides, AlterFault> {
-    let mut after = current.clone();
-    for (at, (name, edit)) in edits.iter().enumerate() {
-        if edits[..at].iter().any(|(earlier, _)| earlier == name) {
-            return Err(AlterFault::new(ErrorCode::InvalidRequest, format!("{name} is altered twice in one request")));
-        }
-        let listed = |verb: &str| match scope.key(name) {
-            Some(key) if key.value_type == ValueType::List => {
-                let text = current.get(name).map(String::as_str).or(key.default).unwrap_or("");
-                Ok(split_list(text))
-            }
-            _ => Err(AlterFault::new(
-                ErrorCode::InvalidConfig,
-                format!("Can't {verb} to key {name} because its type is not LIST."),
-            )),
-        };
-        match edit {
-            AlterOp::Set(value) => {
-                after.insert(name.clone(), value.clone());
-            }
-            AlterOp::Delete => {
-                after.remove(name);
-            }
-            AlterOp::Append(added) => {
-                let mut entries = listed("APPEND")?;
-                for entry in split_list(added) {
-                    if !entries.contains(&entry) {
-                        entries.push(entry);
-                    }
-                }
-                after.insert(name.clone(), entries.join(","));
-            }
-            AlterOp::Subtract(taken) => {
-                let mut entries = listed("SUBTRACT")?;
-                let taken = split_list(taken);
-                entries.retain(|entry| !taken.contains(entry));
-                after.insert(name.clone(), entries.join(","));
-            }
-        }
-    }
-    Ok(after)
-}
-
-fn split_list(text: &str) -> Vec<String> {
-    text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
 }
