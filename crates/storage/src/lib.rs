@@ -27,6 +27,7 @@ pub mod producers;
 pub mod read;
 pub mod recovery;
 pub mod retention;
+mod segment;
 
 pub use config::{CleanupPolicy, LogConfig};
 pub use effect::{Effect, IoFault, IoFaultKind, LogEvent, OpId};
@@ -34,5 +35,5 @@ pub use epochs::EpochEnd;
 pub use file::{FileName, SegmentFile, SegmentFileKind, SegmentId, Stage};
 pub use log::{Admission, AppendFault, Offsets, PartitionLog, SegmentInfo};
 pub use producers::ProducerInfo;
-pub use read::{FileScan, FoundTime, OutOfRange, ReadRange, ReadStep, Slice, TimeStep};
+pub use read::{FileScan, FoundTime, OutOfRange, ReadFault, ReadRange, ReadStep, Slice, TimeStep};
 pub use recovery::{LastStop, RecoverFault, Recovered, RecoveryHints, RecoveryProgress, RecoveryReport, recover};

@@ -1,8 +1,22 @@
 //! Finding bytes by offset and offsets by time.
+//!
+//! ```text
+//! read ──► tail in memory? ──────────────────────────────────────────────► Slice
+//!            └─ no ─► index entry at or below ─► headers from there ─► Slice      each file access is a Scan step:
+//!                     (memory, else file)        (Scan)                           the host preads, then resumes
+//! lookup ─► segment whose largest timestamp reaches it ─► time index ─► index ─► headers ─► one batch's records
+//! ```
+//! A reader who asks for an offset inside a batch gets the batch from its beginning; one who asks for an offset that
+//! compaction took away gets the next batch there is. What an index says is checked against the batch it points at.
 
+use batch::{BatchError, BatchInfo, BatchView, Inflated};
+use types::limits::{BATCH_HEADER_BYTES, INFLATED_BATCH_BYTES_MAX};
 use types::{LeaderEpoch, Offset, Timestamp};
 
-use crate::file::{FileName, SegmentId};
+use crate::file::{FileName, SegmentFileKind, SegmentId};
+use crate::index::{BlockSearch, IndexEntry, OffsetEntry, TimeEntry};
+use crate::log::PartitionLog;
+use crate::segment::Segment;
 
 /// What a reader wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +57,7 @@ pub struct FileScan {
     pub position: u64,
     /// This many; fewer only at the end of the file.
     pub bytes: usize,
+    state: ScanState,
 }
 
 /// One step of a read.
@@ -106,4 +121,472 @@ pub enum TimeStep {
     Found(FoundTime),
     /// Read this, then `resume_lookup`.
     Scan(FileScan),
+}
+
+/// Bytes read at once when looking for batch headers: an index interval and a batch.
+const SCAN_BYTES: usize = 8 * 1024;
+
+/// A batch found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Located {
+    position: u64,
+    base_offset: Offset,
+    bytes: u32,
+}
+
+/// Where a scan stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct ScanState {
+    layout: u64,
+    segment: SegmentId,
+    phase: Phase,
+    goal: Goal,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    TimeIndex {
+        search: BlockSearch,
+        first: u32,
+        floor: Option<TimeEntry>,
+    },
+    OffsetIndex {
+        search: BlockSearch,
+        first: u32,
+        floor: Option<OffsetEntry>,
+        target: u32,
+    },
+    /// Walking headers; the first one must end at `expected` if an index named it.
+    Headers {
+        expected: Option<Offset>,
+    },
+    /// A whole batch, for its records.
+    Batch,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Goal {
+    /// The first batch that ends at or after the offset.
+    Start { offset: Offset },
+    /// The first batch that ends at or after `end`, for a slice that begins at `start`.
+    End { start: Located, end: Offset, limit: u64 },
+    /// The first record of at least this time, not below `from`, below `end`.
+    Time { at: Timestamp, from: Offset, end: Offset },
+}
+
+/// What one step of either kind of look-up leads to.
+enum Step {
+    Scan(FileScan),
+    Slice(Slice),
+    Found(FoundTime),
+    Nothing,
+}
+
+/// Where an offset index says to begin.
+enum Floor {
+    At { position: u64, expected: Option<Offset> },
+    Search(BlockSearch),
+}
+
+impl PartitionLog {
+    /// Where the bytes of `range` lie. Never beyond what is visible, whatever `range.end` says.
+    ///
+    /// # Errors
+    /// `start` below the log start or above the log end. From the end of the range to the log end is `Empty`.
+    pub fn read(&self, range: &ReadRange) -> Result<ReadStep, OutOfRange> {
+        self.check_start(range)?;
+        // Nothing has been read from the disk yet, so nothing can be corrupt.
+        Ok(read_step(self.read_from(range, 0).unwrap_or(Step::Nothing)))
+    }
+
+    /// Goes on with a read after the host has read what `scan` asked for (`bytes` may be short at the end of the file).
+    ///
+    /// # Errors
+    /// As `read` (the log may have moved), or bytes that are no batch.
+    pub fn resume_read(&self, range: &ReadRange, scan: FileScan, bytes: &[u8]) -> Result<ReadStep, ReadFault> {
+        self.check_start(range)?;
+        if scan.state.layout != self.layout {
+            return Ok(self.read(range)?);
+        }
+        Ok(read_step(self.resume(scan, bytes, Some(range))?))
+    }
+
+    /// The first record with a timestamp of at least `at`, below `end` (ListOffsets by time; `end` is the high
+    /// watermark or last stable offset).
+    #[must_use]
+    pub fn lookup_time(&self, at: Timestamp, end: Offset) -> TimeStep {
+        let goal = Goal::Time { at, from: self.log_start, end: end.min(self.visible) };
+        time_step(self.lookup_from(goal, 0).unwrap_or(Step::Nothing))
+    }
+
+    /// The first record with the largest timestamp, if it lies below `end` (ListOffsets -3).
+    #[must_use]
+    pub fn lookup_max_timestamp(&self, end: Offset) -> TimeStep {
+        let mut largest: Option<(Timestamp, Offset, &Segment)> = None;
+        for segment in self.segments.iter().filter(|segment| self.log_start < segment.next_offset) {
+            if let Some((timestamp, offset)) = segment.largest
+                && self.log_start <= offset
+                && largest.is_none_or(|(largest, ..)| largest < timestamp)
+            {
+                largest = Some((timestamp, offset, segment));
+            }
+        }
+        let Some((at, offset, segment)) = largest else { return TimeStep::NotFound };
+        let goal = Goal::Time { at, from: self.log_start, end: end.min(self.visible) };
+        time_step(self.scan_by_offset(segment, offset, goal))
+    }
+
+    /// Goes on with either look-up.
+    ///
+    /// # Errors
+    /// Bytes that are no batch.
+    pub fn resume_lookup(&self, scan: FileScan, bytes: &[u8]) -> Result<TimeStep, ReadFault> {
+        if scan.state.layout != self.layout
+            && let Goal::Time { at, end, .. } = scan.state.goal
+        {
+            return Ok(self.lookup_time(at, end));
+        }
+        Ok(time_step(self.resume(scan, bytes, None)?))
+    }
+
+    fn check_start(&self, range: &ReadRange) -> Result<(), OutOfRange> {
+        if range.start < self.log_start || self.written < range.start {
+            return Err(OutOfRange { asked: range.start, log_start: self.log_start, log_end: self.written });
+        }
+        Ok(())
+    }
+
+    fn segment(&self, id: SegmentId) -> Option<&Segment> {
+        let at = self.segments.binary_search_by_key(&id, |segment| segment.id).ok()?;
+        self.segments.get(at)
+    }
+
+    /// The read of `range`, not looking at segments before number `first`.
+    fn read_from(&self, range: &ReadRange, first: usize) -> Result<Step, ReadFault> {
+        let end = range.end.min(self.visible);
+        if end <= range.start {
+            return Ok(Step::Nothing);
+        }
+        let holding = self.segments.partition_point(|segment| segment.base() <= range.start).saturating_sub(1);
+        // A segment whose batches all end below was emptied towards its end by compaction.
+        let Some(segment) =
+            self.segments.iter().skip(holding.max(first)).find(|segment| range.start < segment.next_offset)
+        else {
+            return Ok(Step::Nothing);
+        };
+        match self.locate_in_tail(range.start) {
+            Some((id, start)) if id == segment.id => self.cut(segment, start, range),
+            _ => {
+                let offset = range.start;
+                Ok(self.scan_by_offset(segment, offset, Goal::Start { offset }))
+            }
+        }
+    }
+
+    /// The batch that contains `offset`, if it is among the recent ones.
+    fn locate_in_tail(&self, offset: Offset) -> Option<(SegmentId, Located)> {
+        let at = self.tail.partition_point(|batch| batch.last_offset < offset);
+        let batch = self.tail.get(at)?;
+        // In front of the oldest one remembered there may be others.
+        if at == 0 && offset < batch.base_offset {
+            return None;
+        }
+        let position = u64::from(batch.position);
+        Some((batch.segment, Located { position, base_offset: batch.base_offset, bytes: batch.bytes }))
+    }
+
+    /// The slice that begins at `start`: where does it end?
+    fn cut(&self, segment: &Segment, start: Located, range: &ReadRange) -> Result<Step, ReadFault> {
+        let end = range.end.min(self.visible);
+        if range.bytes_max < start.bytes && !range.at_least_one {
+            return Ok(Step::Nothing);
+        }
+        let limit = start.position + u64::from(range.bytes_max.max(start.bytes));
+        if segment.next_offset <= end {
+            return Ok(slice(segment, start, limit.min(segment.bytes)));
+        }
+        if let Some((id, last)) = self.locate_in_tail(end)
+            && id == segment.id
+        {
+            return Ok(slice(segment, start, limit.min(last.position)));
+        }
+        // Begin at the last entry in memory that lies below the end, if there is one.
+        let relative = segment.relative(end).unwrap_or(u32::MAX);
+        let pending = &segment.offset_index.pending;
+        let below = pending.partition_point(|entry| entry.relative < relative);
+        let from = below.checked_sub(1).map_or(start.position, |at| u64::from(pending[at].position));
+        let goal = Goal::End { start, end, limit };
+        Ok(self.scan_headers(segment, from.max(start.position), None, goal))
+    }
+
+    /// Begins the look-up of `goal` in the first segment, from number `first` on, whose times reach it.
+    fn lookup_from(&self, goal: Goal, first: usize) -> Option<Step> {
+        let Goal::Time { at, from, .. } = goal else { return None };
+        let segment =
+            self.segments.iter().skip(first).find(|segment| {
+                from < segment.next_offset && segment.largest.is_some_and(|(largest, _)| at <= largest)
+            })?;
+        let index = &segment.time_index;
+        let below = index.pending.partition_point(|entry| entry.timestamp <= at);
+        if let Some(below) = below.checked_sub(1) {
+            let offset = segment.base().plus(i64::from(index.pending[below].relative));
+            return Some(self.scan_by_offset(segment, offset.max(from), goal));
+        }
+        if index.stored == 0 || !index.exists || index.distrusted.get() {
+            return Some(self.scan_by_offset(segment, from.max(segment.base()), goal));
+        }
+        let search = BlockSearch { low: 0, high: index.stored };
+        Some(self.scan_index(segment, search, Phase::TimeIndex { search, first: 0, floor: None }, goal))
+    }
+
+    /// A scan for `goal` that begins at or before the batch holding `offset`.
+    fn scan_by_offset(&self, segment: &Segment, offset: Offset, goal: Goal) -> Step {
+        match floor_of(segment, offset) {
+            Floor::At { position, expected } => self.scan_headers(segment, position, expected, goal),
+            Floor::Search(search) => {
+                let target = segment.relative(offset.max(segment.base())).unwrap_or(u32::MAX);
+                self.scan_index(segment, search, Phase::OffsetIndex { search, first: 0, floor: None, target }, goal)
+            }
+        }
+    }
+
+    fn scan_headers(&self, segment: &Segment, position: u64, expected: Option<Offset>, goal: Goal) -> Step {
+        let bytes = (segment.bytes - position.min(segment.bytes)).min(SCAN_BYTES as u64) as usize;
+        let state = ScanState { layout: self.layout, segment: segment.id, phase: Phase::Headers { expected }, goal };
+        Step::Scan(FileScan { file: segment.log(), position, bytes, state })
+    }
+
+    /// The next block of an index search, or, when it is over, what follows from it.
+    fn scan_index(&self, segment: &Segment, search: BlockSearch, phase: Phase, goal: Goal) -> Step {
+        let Some((first, width)) = search.next_block() else {
+            return match phase {
+                Phase::TimeIndex { floor, .. } => {
+                    let Goal::Time { from, .. } = goal else { return Step::Nothing };
+                    let offset = floor.map_or(segment.base(), |entry| segment.base().plus(i64::from(entry.relative)));
+                    self.scan_by_offset(segment, offset.max(from), goal)
+                }
+                Phase::OffsetIndex { floor, .. } => match floor {
+                    Some(entry) => {
+                        let expected = segment.base().plus(i64::from(entry.relative));
+                        self.scan_headers(segment, u64::from(entry.position), Some(expected), goal)
+                    }
+                    None => self.scan_headers(segment, 0, None, goal),
+                },
+                Phase::Headers { .. } | Phase::Batch => Step::Nothing,
+            };
+        };
+        let (kind, entry_bytes, phase) = match phase {
+            Phase::TimeIndex { floor, .. } => {
+                (SegmentFileKind::TimeIndex, TimeEntry::BYTES, Phase::TimeIndex { search, first, floor })
+            }
+            Phase::OffsetIndex { floor, target, .. } => {
+                (SegmentFileKind::OffsetIndex, OffsetEntry::BYTES, Phase::OffsetIndex { search, first, floor, target })
+            }
+            Phase::Headers { .. } | Phase::Batch => return Step::Nothing,
+        };
+        Step::Scan(FileScan {
+            file: segment.file(kind),
+            position: u64::from(first) * entry_bytes as u64,
+            bytes: width as usize * entry_bytes,
+            state: ScanState { layout: self.layout, segment: segment.id, phase, goal },
+        })
+    }
+
+    fn resume(&self, scan: FileScan, bytes: &[u8], range: Option<&ReadRange>) -> Result<Step, ReadFault> {
+        let ScanState { segment: id, phase, goal, .. } = scan.state;
+        let Some(segment) = self.segment(id) else { return Ok(Step::Nothing) };
+        match phase {
+            Phase::OffsetIndex { mut search, first, floor, target } => {
+                let found = search.narrow::<OffsetEntry>(first, bytes, |entry| entry.relative <= target);
+                let phase = Phase::OffsetIndex { search, first, floor: found.or(floor), target };
+                Ok(self.scan_index(segment, search, phase, goal))
+            }
+            Phase::TimeIndex { mut search, first, floor } => {
+                let Goal::Time { at, .. } = goal else { return Ok(Step::Nothing) };
+                let found = search.narrow::<TimeEntry>(first, bytes, |entry| entry.timestamp <= at);
+                let phase = Phase::TimeIndex { search, first, floor: found.or(floor) };
+                Ok(self.scan_index(segment, search, phase, goal))
+            }
+            Phase::Headers { expected } => self.walk_headers(segment, &scan, bytes, expected, range),
+            Phase::Batch => self.look_into_batch(segment, &scan, bytes),
+        }
+    }
+
+    fn walk_headers(
+        &self,
+        segment: &Segment,
+        scan: &FileScan,
+        bytes: &[u8],
+        mut expected: Option<Offset>,
+        range: Option<&ReadRange>,
+    ) -> Result<Step, ReadFault> {
+        let goal = scan.state.goal;
+        let mut position = scan.position;
+        loop {
+            if segment.bytes <= position {
+                if expected.is_some() {
+                    return Ok(self.distrust_index(segment, goal));
+                }
+                return self.past_segment(segment, goal, range);
+            }
+            let at = usize::try_from(position - scan.position).unwrap_or(usize::MAX);
+            let header = bytes.get(at..).unwrap_or_default();
+            if header.len() < BATCH_HEADER_BYTES {
+                // A jump over a large batch, or the end of this read. Unless nothing at all was gained by it.
+                if at == 0 {
+                    let needed_bytes = BATCH_HEADER_BYTES;
+                    let short = BatchError::Short { needed_bytes, got_bytes: header.len() };
+                    return self.not_a_batch(segment, position, expected, goal, &short);
+                }
+                return Ok(self.scan_headers(segment, position, expected, goal));
+            }
+            let info = match BatchView::parse_header(header) {
+                Ok(info) => info,
+                Err(error) => return self.not_a_batch(segment, position, expected, goal, &error),
+            };
+            if let Some(expected) = expected.take()
+                && info.last_offset() != expected
+            {
+                return Ok(self.distrust_index(segment, goal));
+            }
+            let located = Located { position, base_offset: info.base_offset, bytes: info.size_bytes };
+            match goal {
+                Goal::Start { offset } => {
+                    if offset <= info.last_offset() {
+                        let Some(range) = range else { return Ok(Step::Nothing) };
+                        return self.cut(segment, located, range);
+                    }
+                }
+                Goal::End { start, end, limit } => {
+                    if end <= info.last_offset() || limit <= position {
+                        return Ok(slice(segment, start, limit.min(position)));
+                    }
+                }
+                Goal::Time { at, from, end } => {
+                    if end <= info.base_offset {
+                        return Ok(Step::Nothing);
+                    }
+                    if at <= info.max_timestamp && from <= info.last_offset() {
+                        return Ok(self.scan_batch(segment, &info, position, goal));
+                    }
+                }
+            }
+            position += u64::from(info.size_bytes);
+        }
+    }
+
+    fn scan_batch(&self, segment: &Segment, info: &BatchInfo, position: u64, goal: Goal) -> Step {
+        let state = ScanState { layout: self.layout, segment: segment.id, phase: Phase::Batch, goal };
+        Step::Scan(FileScan { file: segment.log(), position, bytes: info.size_bytes as usize, state })
+    }
+
+    fn look_into_batch(&self, segment: &Segment, scan: &FileScan, bytes: &[u8]) -> Result<Step, ReadFault> {
+        let Goal::Time { at, from, end } = scan.state.goal else { return Ok(Step::Nothing) };
+        let corrupt = |error: BatchError| ReadFault::Corrupt {
+            file: segment.log(),
+            position: scan.position,
+            reason: error.to_string(),
+        };
+        let view = batch::check(bytes).map_err(corrupt)?;
+        let inflated = Inflated::new(&view, INFLATED_BATCH_BYTES_MAX);
+        // Records that cannot be read (their codec's data is the producer's fault) have no time: the search goes on.
+        for record in inflated.iter().flat_map(Inflated::records).map_while(Result::ok) {
+            let offset = view.base_offset().plus(i64::from(record.offset_delta.max(0)));
+            if at <= record.timestamp && from <= offset {
+                if end <= offset {
+                    return Ok(Step::Nothing);
+                }
+                let (timestamp, leader_epoch) = (record.timestamp, view.leader_epoch());
+                return Ok(Step::Found(FoundTime { offset, timestamp, leader_epoch }));
+            }
+        }
+        let next = scan.position + view.size_bytes() as u64;
+        if segment.bytes <= next {
+            return self.past_segment(segment, scan.state.goal, None);
+        }
+        Ok(self.scan_headers(segment, next, None, scan.state.goal))
+    }
+
+    /// The segment ends before the goal was met.
+    fn past_segment(&self, segment: &Segment, goal: Goal, range: Option<&ReadRange>) -> Result<Step, ReadFault> {
+        let next = self.segments.partition_point(|other| other.id <= segment.id);
+        match (goal, range) {
+            (Goal::Start { .. }, Some(range)) => {
+                if next < self.segments.len() {
+                    self.read_from(range, next)
+                } else {
+                    Ok(Step::Nothing)
+                }
+            }
+            (Goal::End { start, limit, .. }, _) => Ok(slice(segment, start, limit.min(segment.bytes))),
+            (Goal::Time { .. }, _) => Ok(self.lookup_from(goal, next).unwrap_or(Step::Nothing)),
+            (Goal::Start { .. }, None) => Ok(Step::Nothing),
+        }
+    }
+
+    /// The index named a place where its batch is not: go without it, from the segment's beginning.
+    fn distrust_index(&self, segment: &Segment, goal: Goal) -> Step {
+        segment.offset_index.distrusted.set(true);
+        segment.time_index.distrusted.set(true);
+        self.scan_headers(segment, 0, None, goal)
+    }
+
+    fn not_a_batch(
+        &self,
+        segment: &Segment,
+        position: u64,
+        expected: Option<Offset>,
+        goal: Goal,
+        error: &BatchError,
+    ) -> Result<Step, ReadFault> {
+        if expected.is_some() {
+            return Ok(self.distrust_index(segment, goal));
+        }
+        Err(ReadFault::Corrupt { file: segment.log(), position, reason: error.to_string() })
+    }
+}
+
+/// Where the offset index says to begin for `offset`.
+fn floor_of(segment: &Segment, offset: Offset) -> Floor {
+    let index = &segment.offset_index;
+    let relative = segment.relative(offset.max(segment.base())).unwrap_or(u32::MAX);
+    let below = index.pending.partition_point(|entry| entry.relative <= relative);
+    if let Some(below) = below.checked_sub(1) {
+        let entry = index.pending[below];
+        return Floor::At { position: u64::from(entry.position), expected: None };
+    }
+    if index.stored == 0 || !index.exists || index.distrusted.get() {
+        return Floor::At { position: 0, expected: None };
+    }
+    Floor::Search(BlockSearch { low: 0, high: index.stored })
+}
+
+fn slice(segment: &Segment, start: Located, end: u64) -> Step {
+    if end <= start.position {
+        return Step::Nothing;
+    }
+    Step::Slice(Slice {
+        file: segment.log(),
+        segment: segment.id,
+        position: start.position,
+        bytes: (end - start.position) as u32,
+        base_offset: start.base_offset,
+        first_batch_bytes: start.bytes,
+    })
+}
+
+fn read_step(step: Step) -> ReadStep {
+    match step {
+        Step::Scan(scan) => ReadStep::Scan(scan),
+        Step::Slice(slice) => ReadStep::Slice(slice),
+        Step::Found(_) | Step::Nothing => ReadStep::Empty,
+    }
+}
+
+fn time_step(step: Step) -> TimeStep {
+    match step {
+        Step::Scan(scan) => TimeStep::Scan(scan),
+        Step::Found(found) => TimeStep::Found(found),
+        Step::Slice(_) | Step::Nothing => TimeStep::NotFound,
+    }
 }
