@@ -8,12 +8,9 @@ const SYS_CACHESTAT: u32 = 451;
 
 #[test]
 fn denied_io_uring_is_an_error_that_names_the_cure() {
-    crate::run_child("denied::io_uring_child");
-}
-
-#[test]
-#[ignore = "run by denied_io_uring_is_an_error_that_names_the_cure, in a process of its own"]
-fn io_uring_child() {
+    if crate::in_own_process("denied::denied_io_uring_is_an_error_that_names_the_cure") {
+        return;
+    }
     deny(SYS_IO_URING_SETUP, libc::EPERM);
     let (mut receivers, _mailboxes) = mailboxes::<u64>(1).expect("eventfds");
     let error = spawn(ShardSpec::new(ShardId::new(0)), receivers.remove(0), |_| async {}).expect_err("denied");
@@ -26,12 +23,9 @@ fn io_uring_child() {
 
 #[test]
 fn without_cachestat_the_other_probe_answers() {
-    crate::run_child("denied::cachestat_child");
-}
-
-#[test]
-#[ignore = "run by without_cachestat_the_other_probe_answers, in a process of its own"]
-fn cachestat_child() {
+    if crate::in_own_process("denied::without_cachestat_the_other_probe_answers") {
+        return;
+    }
     deny(SYS_CACHESTAT, libc::ENOSYS);
     assert!(!probe::cachestat());
     let dir = crate::TestDir::new();

@@ -199,12 +199,9 @@ fn shard_that_ends_amid_writes_lets_the_kernel_finish_them() {
 /// The file size limit cuts a write short, as a full disk does: the rest is tried once and then says why.
 #[test]
 fn short_write_is_continued_once_and_then_names_the_reason() {
-    crate::run_child("ring::limited_child");
-}
-
-#[test]
-#[ignore = "run by short_write_is_continued_once_and_then_names_the_reason, in a process of its own"]
-fn limited_child() {
+    if crate::in_own_process("ring::short_write_is_continued_once_and_then_names_the_reason") {
+        return;
+    }
     // SAFETY: ignoring a signal installs no handler.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     let limit = libc::rlimit { rlim_cur: 10_000, rlim_max: 10_000 };
