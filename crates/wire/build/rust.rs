@@ -117,6 +117,8 @@ impl Emitter<'_> {
                 };
                 (number.to_string(), number == 0)
             }
+            (Type::Bool, None) => ("false".to_owned(), true),
+            (Type::Int8 | Type::Int16 | Type::Uint16 | Type::Int32 | Type::Int64, None) => ("0".to_owned(), true),
             (_, None | Some("null")) => ("Default::default()".to_owned(), true),
             (_, Some(other)) => panic!("{}: no idea what default {other} means", field.name),
         }
@@ -559,10 +561,9 @@ fn emit_message(message: &Message, answer: Option<&Message>, out: &mut String) {
                 "impl<'a> Response<'a> for {this} {{ const API_KEY: ApiKey = ApiKey::{api}; }}
                 impl OwnedResponse for {owned} {{
                     fn decode_owned(bytes: &[u8], version: i16) -> Result<Self, DecodeError> {{
-                        Ok({name}::from_bytes(bytes, version)?{into})
+                        Ok(Message::into_owned({name}::from_bytes(bytes, version)?))
                     }}
-                }}",
-                into = if borrows { ".into_owned()" } else { "" }
+                }}"
             )
             .unwrap();
         }
@@ -573,12 +574,12 @@ fn emit_message(message: &Message, answer: Option<&Message>, out: &mut String) {
 
 /// A table for tests: how to decode and encode again each message.
 fn emit_recode(messages: &[&Message], out: &mut String) {
-    writeln!(out, "#[cfg(test)]\npub(crate) const RECODE: &[crate::recode::Recode] = &[").unwrap();
+    writeln!(out, "#[cfg(test)]\n#[allow(unused_qualifications, reason = \"in scope at one place of two\")]\npub(crate) const RECODE: &[crate::recode::Recode] = &[").unwrap();
     for message in messages {
         let (name, Versions { min, max }) = (&message.name, message.valid);
         writeln!(
             out,
-            "crate::recode::Recode {{ name: {name:?}, versions: {min}..={max}, run: crate::recode::run::<{}::{name}{}> }},",
+            "crate::recode::Recode {{ name: {name:?}, versions: {min}..={max}, run: |bytes, version| crate::recode::run::<{}::{name}{}>(bytes, version) }},",
             snake(name),
             if borrows_anything(message) { "<'_>" } else { "" }
         )

@@ -100,6 +100,13 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Who checks it
+//!
+//! The tests compose bytes of every message in every version from the tables and compare, byte for byte, with Kafka's
+//! own classes (where a Java and the jars of Kafka 4.3.1 are found) and with the `kafka-protocol` crate, which stops
+//! earlier for some: OffsetCommit and OffsetFetch 10, ListOffsets 11, InitProducerId 6, DescribeLogDirs 5, ShareFetch 2,
+//! WriteTxnMarkers 2 and all records are judged by Kafka alone.
 
 mod api;
 mod codec;
