@@ -26,6 +26,9 @@ pub enum OpenMode {
 }
 
 /// An open file of a log. Shared (`Arc`) by appends, read plans and helper threads; closed with the last of them.
+///
+/// Whoever drops the last share of a file that was removed waits while its blocks are freed: give that share to
+/// [`crate::Maintenance`].
 pub struct LogFile {
     fd: OwnedFd,
     path: PathBuf,
@@ -198,11 +201,16 @@ impl LogFile {
     /// # Errors
     /// What pwrite(2) answers.
     pub fn write_at_blocking(&self, position: u64, buffer: &[u8]) -> io::Result<()> {
-        // `&File` is what std's writer wants; the descriptor stays ours.
-        let file = std::mem::ManuallyDrop::new(File::from(self.fd.try_clone()?));
-        let result = file.write_all_at(buffer, position);
-        drop(std::mem::ManuallyDrop::into_inner(file));
-        result
+        let mut written = 0;
+        while written < buffer.len() {
+            match nix::sys::uio::pwrite(self, &buffer[written..], offset(position + written as u64)?) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(more) => written += more,
+                Err(nix::Error::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Asks the kernel to start writing the range back; does not wait for the disk unless its queue is full.

@@ -94,6 +94,7 @@ struct Inner<M> {
     ring: LogRing,
     mailboxes: Mailboxes<M>,
     receiver: RefCell<Option<MailboxReceiver<M>>>,
+    pump: RefCell<Option<JoinHandle<()>>>,
 }
 
 /// A running shard.
@@ -150,7 +151,8 @@ where
             match ShardRuntime::new(&spec, mailbox) {
                 Ok(shard) => {
                     drop(started.send(Ok(())));
-                    main(shard).await;
+                    let inner = Rc::clone(&shard.inner);
+                    run_main(&inner.pump, main(shard)).await;
                 }
                 Err(error) => drop(started.send(Err(probe::uring_denied(error)))),
             }
@@ -161,6 +163,24 @@ where
         Ok(Err(error)) => Err(error),
         Err(_) => Err(io::Error::other(format!("shard {id} panicked while starting"))),
     }
+}
+
+/// Runs `main`; a panic of the event handler is its panic, or the shard would go on deaf.
+async fn run_main(pump: &RefCell<Option<JoinHandle<()>>>, main: impl Future<Output = ()>) {
+    let mut main = std::pin::pin!(main);
+    poll_fn(|cx| {
+        if main.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if let Some(pump) = &mut *pump.borrow_mut()
+            && let Poll::Ready(Err(error)) = Pin::new(pump).poll(cx)
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Pins the thread and makes its executor.
@@ -192,6 +212,7 @@ impl<M: 'static> ShardRuntime<M> {
                 ring,
                 mailboxes: receiver.mailboxes(),
                 receiver: RefCell::new(Some(receiver)),
+                pump: RefCell::new(None),
             }),
         })
     }
@@ -273,7 +294,8 @@ impl<M: 'static> ShardRuntime<M> {
 
     /// Gives the handler of every event, and starts the turns.
     ///
-    /// The handler may call anything of this runtime. It must not block.
+    /// The handler may call anything of this runtime. It must not block. Call this from the main future itself, so
+    /// that a panic of the handler ends the shard.
     ///
     /// # Errors
     /// The kernel's, when the ring or the wake cannot be polled.
@@ -294,7 +316,7 @@ impl<M: 'static> ShardRuntime<M> {
             completions: Vec::new(),
             shard: self.clone(),
         };
-        tokio::task::spawn_local(pump.run(handler));
+        *self.inner.pump.borrow_mut() = Some(tokio::task::spawn_local(pump.run(handler)));
         Ok(())
     }
 }
@@ -354,7 +376,9 @@ impl<M: 'static> Pump<M> {
         let inner = Rc::clone(&self.shard.inner);
         loop {
             poll_fn(|cx| self.poll_wake(cx)).await;
-            inner.now.set(Some(clock::read()));
+            if inner.now.get().is_none() {
+                inner.now.set(Some(clock::read()));
+            }
 
             self.deliver_completions(&mut handler);
             self.deliver_mail(&mut handler);

@@ -51,8 +51,9 @@ pub const LOG_RING_ENTRIES: u32 = 1024;
 /// write, one sync and a few read-aheads under way, so a node of 10,000 partitions stays below it.
 pub const LOG_RING_QUEUED_MAX: usize = 65_536;
 
-/// Kernel workers a log ring may have at once for its punted operations (bounded, unbounded), each.
-pub const LOG_RING_WORKERS_MAX: u32 = 4;
+/// Kernel workers a log ring may have at once for its punted operations. An fsync holds one while the disk works, and
+/// appends to other files must not wait for that.
+pub const LOG_RING_WORKERS_MAX: u32 = 16;
 
 /// Bytes of one read-ahead.
 pub const READ_AHEAD_BYTES_MAX: usize = 1024 * 1024;
@@ -87,11 +88,18 @@ pub const FETCH_SESSIONS_MAX: usize = 1000;
 /// Partitions in one fetch session; a client that names more is served without a session.
 pub const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
 
+/// Members of one group that were given an id and have not yet come back with it.
+pub const GROUP_PENDING_MEMBERS_MAX: usize = 10_000;
+
 /// Characters of a topic name.
 pub const TOPIC_NAME_CHARS_MAX: usize = 249;
 
 /// Metadata records that one admin request may come to; Kafka refuses more with POLICY_VIOLATION.
 pub const METADATA_RECORDS_PER_REQUEST_MAX: usize = 10_000;
+
+/// Metadata records in one batch of the metadata log; more are split over several. A request's records always fit one,
+/// so they take effect together.
+pub const METADATA_BATCH_RECORDS_MAX: usize = METADATA_RECORDS_PER_REQUEST_MAX;
 
 /// UTF-16 units of a config's value, as Kafka counts them.
 pub const CONFIG_VALUE_CHARS_MAX: usize = 32_767;

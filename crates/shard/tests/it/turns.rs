@@ -158,6 +158,18 @@ fn panicking_shard_is_an_error_at_join() {
     assert!(shard.expect("starts").join().is_err());
 }
 
+#[test]
+fn panicking_handler_ends_the_shard() {
+    let (mut receivers, mailboxes) = mailboxes::<u64>(1).expect("eventfds");
+    let shard = spawn(ShardSpec::new(ShardId::new(0)), receivers.remove(0), |runtime| async move {
+        runtime.on_event(|_| panic!("on purpose")).expect("first handler");
+        std::future::pending::<()>().await;
+    })
+    .expect("starts");
+    mailboxes.send(ShardId::new(0), 1).expect("room");
+    assert!(shard.join().is_err());
+}
+
 /// The CPUs that the calling thread may use.
 fn nix_mask() -> Vec<usize> {
     let set = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).expect("a mask");
