@@ -397,7 +397,16 @@ fn change_leaders(
 }
 
 const fn change_leader(topic: TopicId, index: PartitionIndex, leader: Option<NodeId>) -> Record {
-    Record::PartitionChange { topic, index, isr: None, leader: Some(leader), replicas: None, directories: None }
+    Record::PartitionChange {
+        topic,
+        index,
+        isr: None,
+        leader: Some(leader),
+        replicas: None,
+        directories: None,
+        removing: None,
+        adding: None,
+    }
 }
 
 /// Makes topic ids: a PCG of 128 bits of state, seeded once. Not secret, only unlikely ever to repeat.

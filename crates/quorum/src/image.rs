@@ -94,6 +94,21 @@ pub struct ChangedTopics {
 }
 
 impl ChangedTopics {
+    /// All there is in `image`: what a newcomer has to look at.
+    #[must_use]
+    pub fn everything(image: &MetadataImage) -> Self {
+        let partitions = image
+            .topics()
+            .flat_map(|topic| topic.partitions.iter().map(|partition| (Arc::clone(topic), partition.index)));
+        Self {
+            partitions: partitions.collect(),
+            removed: Vec::new(),
+            configs: image.config_resources().map(|(resource, _)| resource.clone()).collect(),
+            brokers: true,
+            features: true,
+        }
+    }
+
     /// Whether nothing differs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -351,7 +366,7 @@ impl MetadataDelta {
                 }
             }
             Record::Partition { topic, partition } => self.replay_partition(*topic, partition)?,
-            Record::PartitionChange { topic, index, isr, leader, replicas, directories } => {
+            Record::PartitionChange { topic, index, isr, leader, replicas, directories, removing, adding } => {
                 let (mut topic, at) = self.topic_to_change(*topic, *index)?;
                 let changed = Arc::make_mut(&mut Arc::make_mut(&mut topic).partitions[at]);
                 if let Some(isr) = isr {
@@ -363,6 +378,12 @@ impl MetadataDelta {
                 }
                 if let Some(directories) = directories {
                     changed.directories.clone_from(directories);
+                }
+                if let Some(removing) = removing {
+                    changed.removing.clone_from(removing);
+                }
+                if let Some(adding) = adding {
+                    changed.adding.clone_from(adding);
                 }
                 if let Some(leader) = leader {
                     changed.leader = *leader;

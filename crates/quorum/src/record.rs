@@ -57,6 +57,10 @@ pub enum Record {
         replicas: Option<Vec<NodeId>>,
         /// The log directory of each replica, in the order of the replicas.
         directories: Option<Vec<DirectoryId>>,
+        /// The replicas a reassignment takes away.
+        removing: Option<Vec<NodeId>>,
+        /// The replicas a reassignment adds.
+        adding: Option<Vec<NodeId>>,
     },
     /// A topic and all of its partitions and configs are gone.
     RemoveTopic {

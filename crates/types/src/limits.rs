@@ -138,3 +138,9 @@ pub const COMPACTION_KEYS_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const COMPACTION_CHUNK_BYTES: usize = 1024 * 1024;
 
 const _: () = assert!(GATHER_BYTES_MAX as u64 <= PARTITION_QUEUE_BYTES_MAX);
+
+/// Of a connection's compressed batches, one in this many is looked into, beginning with the first.
+pub const INFLATE_SAMPLE_ONE_IN: u32 = 64;
+
+/// Inflated bytes of a compressed batch that are looked into.
+pub const INFLATE_SAMPLE_BYTES: usize = 64 * 1024;
