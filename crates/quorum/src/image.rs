@@ -1,5 +1,6 @@
 //! What the cluster looks like after some prefix of the metadata log: immutable, shared by every thread of the node.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -296,6 +297,9 @@ impl MetadataImage {
 #[derive(Debug)]
 pub struct MetadataDelta {
     image: MetadataImage,
+    /// Topics being changed, owned, so that a thousand changes to one topic copy it once. `image` still shows them as
+    /// they were (a new one without partitions) until `finish`.
+    open: BTreeMap<TopicId, Topic>,
     /// Partitions touched, with the topic they belong to.
     partitions: BTreeMap<(TopicId, PartitionIndex), ()>,
     /// Topics taken out that were there before this delta, as they were.
@@ -313,6 +317,7 @@ impl MetadataDelta {
     pub fn new(base: &MetadataImage) -> Self {
         Self {
             image: base.clone(),
+            open: BTreeMap::new(),
             partitions: BTreeMap::new(),
             removed: Vec::new(),
             created: BTreeMap::new(),
@@ -320,12 +325,6 @@ impl MetadataDelta {
             brokers: false,
             features: false,
         }
-    }
-
-    /// The image so far; its position is still the base's.
-    #[must_use]
-    pub const fn image(&self) -> &MetadataImage {
-        &self.image
     }
 
     /// Applies one record.
@@ -357,7 +356,8 @@ impl MetadataDelta {
                 if self.image.topic(name).is_some() || self.image.topic_by_id(*id).is_some() {
                     return Err(ApplyFault::TopicExists(Arc::clone(name)));
                 }
-                self.put_topic(Arc::new(Topic { name: Arc::clone(name), id: *id, partitions: Vec::new() }));
+                let topic = Topic { name: Arc::clone(name), id: *id, partitions: Vec::new() };
+                put_topic(&mut self.image, topic);
                 self.created.insert(*id, ());
                 if let Some(key) = topic_name::collision_key(name) {
                     let mut names = self.image.collisions.get(&key).map(Arc::clone).unwrap_or_default();
@@ -367,8 +367,12 @@ impl MetadataDelta {
             }
             Record::Partition { topic, partition } => self.replay_partition(*topic, partition)?,
             Record::PartitionChange { topic, index, isr, leader, replicas, directories, removing, adding } => {
-                let (mut topic, at) = self.topic_to_change(*topic, *index)?;
-                let changed = Arc::make_mut(&mut Arc::make_mut(&mut topic).partitions[at]);
+                let opened = self.open(*topic)?;
+                let at = usize::try_from(index.value()).unwrap_or(usize::MAX);
+                let Some(changed) = opened.partitions.get_mut(at) else {
+                    return Err(ApplyFault::UnknownPartition { topic: Arc::clone(&opened.name), index: *index });
+                };
+                let changed = Arc::make_mut(changed);
                 if let Some(isr) = isr {
                     changed.isr.clone_from(isr);
                 }
@@ -390,8 +394,7 @@ impl MetadataDelta {
                     changed.leader_epoch = changed.leader_epoch.next();
                 }
                 changed.partition_epoch = changed.partition_epoch.saturating_add(1);
-                self.partitions.insert((topic.id, *index), ());
-                self.put_topic(topic);
+                self.partitions.insert((*topic, *index), ());
             }
             Record::RemoveTopic { id } => self.replay_remove_topic(*id)?,
             Record::Config { resource, name, value } => self.replay_config(resource, name, value.as_ref()),
@@ -417,6 +420,9 @@ impl MetadataDelta {
     pub fn finish(self, position: LogPosition) -> (MetadataImage, ChangedTopics) {
         let mut image = self.image;
         image.position = position;
+        for topic in self.open.into_values() {
+            put_topic(&mut image, topic);
+        }
         let partitions = self.partitions.keys().filter_map(|(topic, index)| {
             let topic = image.topics_by_id.get(topic)?;
             Some((Arc::clone(topic), *index))
@@ -432,32 +438,28 @@ impl MetadataDelta {
     }
 
     fn replay_partition(&mut self, topic: TopicId, partition: &Partition) -> Result<(), ApplyFault> {
-        let topic = self.image.topic_by_id(topic).ok_or(ApplyFault::UnknownTopicId(topic))?;
-        let mut topic = Arc::clone(topic);
+        let opened = self.open(topic)?;
         let at = usize::try_from(partition.index.value()).unwrap_or(usize::MAX);
-        if topic.partitions.len() < at {
-            return Err(ApplyFault::PartitionOutOfOrder {
-                topic: Arc::clone(&topic.name),
-                index: partition.index,
-                partitions: topic.partitions.len(),
-            });
+        let partitions = opened.partitions.len();
+        if partitions < at {
+            let topic = Arc::clone(&opened.name);
+            return Err(ApplyFault::PartitionOutOfOrder { topic, index: partition.index, partitions });
         }
-        let changed = Arc::make_mut(&mut topic);
-        if at < changed.partitions.len() {
-            changed.partitions[at] = Arc::new(partition.clone());
+        if at < partitions {
+            opened.partitions[at] = Arc::new(partition.clone());
         } else {
-            changed.partitions.push(Arc::new(partition.clone()));
+            opened.partitions.push(Arc::new(partition.clone()));
             self.image.partition_count += 1;
         }
-        self.partitions.insert((topic.id, partition.index), ());
-        self.put_topic(topic);
+        self.partitions.insert((topic, partition.index), ());
         Ok(())
     }
 
     fn replay_remove_topic(&mut self, id: TopicId) -> Result<(), ApplyFault> {
         let topic = self.image.topics_by_id.remove(&id).ok_or(ApplyFault::UnknownTopicId(id))?;
         self.image.topics.remove(&*topic.name);
-        self.image.partition_count -= topic.partitions.len();
+        let partitions = self.open.remove(&id).map_or(topic.partitions.len(), |opened| opened.partitions.len());
+        self.image.partition_count -= partitions;
         self.image.configs.remove(&ConfigResource::Topic(Arc::clone(&topic.name)));
         if let Some(key) = topic_name::collision_key(&topic.name)
             && let Some(mut names) = self.image.collisions.remove(&key)
@@ -488,17 +490,20 @@ impl MetadataDelta {
         self.configs.insert(resource.clone(), ());
     }
 
-    fn topic_to_change(&self, id: TopicId, index: PartitionIndex) -> Result<(Arc<Topic>, usize), ApplyFault> {
-        let topic = self.image.topic_by_id(id).ok_or(ApplyFault::UnknownTopicId(id))?;
-        let at = usize::try_from(index.value()).unwrap_or(usize::MAX);
-        if topic.partitions.len() <= at {
-            return Err(ApplyFault::UnknownPartition { topic: Arc::clone(&topic.name), index });
+    /// The topic, to be changed.
+    fn open(&mut self, id: TopicId) -> Result<&mut Topic, ApplyFault> {
+        match self.open.entry(id) {
+            Entry::Occupied(open) => Ok(open.into_mut()),
+            Entry::Vacant(place) => {
+                let topic = self.image.topics_by_id.get(&id).ok_or(ApplyFault::UnknownTopicId(id))?;
+                Ok(place.insert((**topic).clone()))
+            }
         }
-        Ok((Arc::clone(topic), at))
     }
+}
 
-    fn put_topic(&mut self, topic: Arc<Topic>) {
-        self.image.topics.insert(Arc::clone(&topic.name), Arc::clone(&topic));
-        self.image.topics_by_id.insert(topic.id, topic);
-    }
+fn put_topic(image: &mut MetadataImage, topic: Topic) {
+    let topic = Arc::new(topic);
+    image.topics.insert(Arc::clone(&topic.name), Arc::clone(&topic));
+    image.topics_by_id.insert(topic.id, topic);
 }
