@@ -17,7 +17,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
-use shard::{Socket, SocketHandover};
+use replica::SessionId;
+use shard::{Socket, SocketParts};
 use tokio::sync::Notify;
 use types::ShardId;
 use types::limits::{
@@ -26,12 +27,12 @@ use types::limits::{
 };
 
 use crate::dispatch;
+use crate::fetch::MovedSession;
 use crate::mail::Mail;
 use crate::reply::{Reply, ReplyQueue, Segment, SlotId};
 use crate::shard_state::ShardState;
 
 /// Where a connection came in; travels with it when it moves.
-#[derive(Clone, Debug)]
 pub(crate) struct ConnectionOrigin {
     /// The listener's name, e.g. `PLAINTEXT`; which addresses Metadata advertises depends on it.
     pub(crate) listener: Arc<str>,
@@ -41,6 +42,15 @@ pub(crate) struct ConnectionOrigin {
     pub(crate) unread: BytesMut,
     /// What the client said of itself in ApiVersions (KIP-511).
     pub(crate) software: Option<(Arc<str>, Arc<str>)>,
+    /// Its fetch session, which moves with it.
+    pub(crate) session: Option<MovedSession>,
+}
+
+impl ConnectionOrigin {
+    /// A connection just accepted.
+    pub(crate) fn new(listener: Arc<str>, peer: SocketAddr) -> Self {
+        Self { listener, peer, unread: BytesMut::new(), software: None, session: None }
+    }
 }
 
 /// A connection.
@@ -59,6 +69,11 @@ pub(crate) struct Connection {
     /// Told when a reply left or the connection closed: the reader looks again whether it may go on.
     progress: Notify,
     traffic: Traffic,
+    compressed_batches: Cell<u32>,
+    /// The client id of the last request: clients rarely change it.
+    client_id: RefCell<Arc<str>>,
+    /// The fetch session last named to the client.
+    pub(crate) session: Cell<Option<SessionId>>,
 }
 
 /// Where this connection's payload bytes belonged, to move it to the shard that nearly all of them went to.
@@ -66,6 +81,15 @@ pub(crate) struct Connection {
 struct Traffic {
     local_bytes: Cell<u64>,
     remote_bytes: RefCell<Vec<u64>>,
+}
+
+/// How far a connection's replies went out.
+enum Sent {
+    All,
+    /// The socket takes no more for now.
+    UntilFull,
+    /// Others want the shard as well: it goes on next turn.
+    ItsShare,
 }
 
 /// Why a connection ends, for the log.
@@ -80,8 +104,8 @@ enum End {
 
 impl Connection {
     /// Takes a connection over and serves it until it ends.
-    pub(crate) fn start(state: &Rc<ShardState>, handover: SocketHandover, origin: ConnectionOrigin) {
-        let socket = match Socket::from_handover(handover) {
+    pub(crate) fn start(state: &Rc<ShardState>, parts: SocketParts, origin: ConnectionOrigin) {
+        let socket = match parts.attach() {
             Ok(socket) => socket,
             Err(error) => {
                 tracing::warn!(peer = %origin.peer, %error, "connection lost while it was handed over");
@@ -101,7 +125,14 @@ impl Connection {
             closed: Cell::new(false),
             progress: Notify::new(),
             traffic: Traffic::default(),
+            compressed_batches: Cell::new(0),
+            client_id: RefCell::new(Arc::from("")),
+            session: Cell::new(None),
         });
+        if let Some(session) = origin.session {
+            connection.session.set(Some(session.id()));
+            state.fetch_sessions.borrow_mut().adopt(state.now().monotonic_ns, session);
+        }
         state.connection_opened();
         let state = Rc::clone(state);
         tokio::task::spawn_local(async move {
@@ -166,9 +197,8 @@ impl Connection {
             buffer.reserve(CONNECTION_BUFFER_BYTES);
         }
         loop {
-            match self.socket.try_read_into(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return done,
+            if let Some(bytes) = self.socket.try_read_into(buffer)? {
+                return Ok(bytes);
             }
             tokio::select! {
                 ready = self.socket.readable() => ready?,
@@ -216,10 +246,10 @@ impl Connection {
         if self.awaiting_writable.get() || self.closed.get() {
             return;
         }
-        let outcome = self.send_ready();
-        match outcome {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.resume_when_writable(state),
+        match self.send_ready() {
+            Ok(Sent::All) => {}
+            Ok(Sent::UntilFull) => self.resume_when_writable(state),
+            Ok(Sent::ItsShare) => self.mark_dirty(state),
             Err(error) => {
                 tracing::debug!(peer = %self.peer, %error, "reply could not be sent");
                 self.close();
@@ -229,21 +259,17 @@ impl Connection {
         self.progress.notify_one();
     }
 
-    fn send_ready(&self) -> io::Result<()> {
+    fn send_ready(&self) -> io::Result<Sent> {
         let mut replies = self.replies.borrow_mut();
         let sending = replies.sending();
         let mut sendfile_bytes = 0;
         while let Some(first) = sending.front_mut() {
             if let Segment::File { file, position, bytes } = first {
                 if sendfile_bytes >= SENDFILE_BYTES_MAX {
-                    // Others want the shard as well: go on next turn.
-                    return Err(io::ErrorKind::WouldBlock.into());
+                    return Ok(Sent::ItsShare);
                 }
-                let sent = self.socket.try_sendfile(file, *position, (*bytes).min(SENDFILE_BYTES_MAX))?;
-                if sent == 0 {
-                    // The file is shorter than the plan says: it was truncated. Never retried: the frame is broken.
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "log file shorter than planned"));
-                }
+                // A file shorter than the plan was cut meanwhile: an error, as the frame's length is promised already.
+                let Some(sent) = self.socket.try_sendfile(file, *position, *bytes)? else { return Ok(Sent::UntilFull) };
                 sendfile_bytes += sent;
                 self.unsent_bytes.set(self.unsent_bytes.get() - sent);
                 *position += sent as u64;
@@ -264,7 +290,9 @@ impl Connection {
                 filled += 1;
             }
             let file_follows = matches!(sending.get(filled), Some(Segment::File { .. }));
-            let mut sent = self.socket.try_send(&slices[..filled], file_follows)?;
+            let Some(mut sent) = self.socket.try_send(&slices[..filled], file_follows)? else {
+                return Ok(Sent::UntilFull);
+            };
             self.unsent_bytes.set(self.unsent_bytes.get() - sent);
             while let Some(Segment::Memory(memory)) = sending.front_mut() {
                 let taken = sent.min(memory.len());
@@ -276,7 +304,7 @@ impl Connection {
                 sending.pop_front();
             }
         }
-        Ok(())
+        Ok(Sent::All)
     }
 
     fn resume_when_writable(self: &Rc<Self>, state: &Rc<ShardState>) {
@@ -290,6 +318,22 @@ impl Connection {
                 Err(_) => connection.close(),
             }
         });
+    }
+
+    /// `id` as a shared string, the same one as long as the client keeps its name.
+    pub(crate) fn client_id(&self, id: &str) -> Arc<str> {
+        let mut known = self.client_id.borrow_mut();
+        if **known != *id {
+            *known = Arc::from(id);
+        }
+        Arc::clone(&known)
+    }
+
+    /// Whether this compressed batch is one that is looked into: the first of a connection, and one in `one_in`.
+    pub(crate) fn samples_compressed(&self, one_in: u32) -> bool {
+        let seen = self.compressed_batches.get();
+        self.compressed_batches.set(seen.wrapping_add(1));
+        seen % one_in == 0
     }
 
     /// Notes where the payload of a request belonged.
@@ -312,7 +356,8 @@ impl Connection {
         if total < crate::shard_state::TRAFFIC_WINDOW_BYTES || !self.replies.borrow().is_idle() {
             return None;
         }
-        let (home, most) = remote.iter().enumerate().max_by_key(|(_, bytes)| **bytes).map(|(home, bytes)| (home, *bytes))?;
+        let (home, most) =
+            remote.iter().enumerate().max_by_key(|(_, bytes)| **bytes).map(|(home, bytes)| (home, *bytes))?;
         remote.clear();
         self.traffic.local_bytes.set(0);
         (most * 10 > total * 9 && home != state.id.index()).then(|| ShardId::new(home as u16))
@@ -327,10 +372,11 @@ impl Connection {
                 peer: self.peer,
                 unread,
                 software: self.software.borrow().clone(),
+                session: self.session.get().and_then(|id| state.fetch_sessions.borrow_mut().take(id)),
             };
             if let Ok(connection) = Rc::try_unwrap(self) {
-                match connection.socket.into_handover() {
-                    Ok(handover) => return state.send(home, Mail::Connection(handover, origin)),
+                match connection.socket.detach() {
+                    Ok(parts) => return state.send(home, Mail::Connection(parts, origin)),
                     Err(error) => tracing::warn!(peer = %origin.peer, %error, "connection lost while moving"),
                 }
             }

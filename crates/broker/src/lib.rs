@@ -1,2 +1,29 @@
-//! broker
+//! A Ringlog node: configuration, life cycle, connections, one handler per Kafka API, and the control thread.
+//!
+//! Read in this order: [`lifecycle`] (start to stop), `connection` and `reply` (bytes in, bytes out), `dispatch`,
+//! `produce` and `fetch` (the two paths), `partition` (the log's hands), `shard_state`, `mail`, `control`, `config`.
+
 pub mod config;
+mod connection;
+mod control;
+mod dispatch;
+mod fetch;
+mod file_work;
+mod groups;
+mod handlers;
+mod in_flight;
+pub mod lifecycle;
+mod log_dirs;
+mod mail;
+mod meta_properties;
+mod metrics;
+mod node;
+mod partition;
+mod produce;
+mod reply;
+mod request;
+mod shard_state;
+mod topics;
+
+pub use lifecycle::{Node, StartError, StartReport, start};
+pub use log_dirs::LogDirError;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use batch::BatchInfo;
 use bytes::BytesMut;
-use quorum::image::MetadataImage;
-use shard::{SocketHandover};
+use quorum::image::{ChangedTopics, MetadataImage};
+use shard::SocketParts;
 use tokio::sync::oneshot;
 use types::{Offset, PartitionIndex, ShardId, TopicId};
 
@@ -43,6 +43,18 @@ pub(crate) struct RequestToken {
     pub(crate) generation: u32,
 }
 
+impl RequestToken {
+    /// As one number, for tables outside that key by it.
+    pub(crate) fn to_u64(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
+    /// Back from [`Self::to_u64`].
+    pub(crate) fn from_u64(number: u64) -> Self {
+        Self { slot: number as u32, generation: (number >> 32) as u32 }
+    }
+}
+
 /// One partition's records of a produce request, split off the frame: nobody else holds these bytes.
 pub(crate) struct ProducePart {
     pub(crate) part: u32,
@@ -57,21 +69,19 @@ pub(crate) type Job = Box<dyn FnOnce(&Rc<ShardState>) + Send>;
 /// A letter to a shard.
 pub(crate) enum Mail {
     /// An accepted connection, or one that moves here because its traffic belongs here.
-    Connection(SocketHandover, ConnectionOrigin),
+    Connection(SocketParts, ConnectionOrigin),
     /// Append these; answer with `Produced`, each part on its own.
     Produce { from: ShardId, request: RequestToken, acks: Acks, parts: Vec<ProducePart> },
     /// The answer to one part.
     Produced { request: RequestToken, part: u32, outcome: ProduceOutcome },
-    /// Plan these reads; answer with `Planned`. With `watch`, also send one `Woken` when there is more.
-    Fetch { from: ShardId, request: RequestToken, watch: bool, parts: Vec<(u32, PartitionFetch)> },
+    /// Plan these reads; answer each with `Planned`, and with one `Woken` when its partition has more.
+    Fetch { from: ShardId, request: RequestToken, parts: Vec<(u32, PartitionFetch)> },
     /// The answer to one part.
     Planned { request: RequestToken, part: u32, plan: PartitionPlan },
     /// A partition that this request watches has more to read.
     Woken { request: RequestToken },
     /// The cluster's metadata moved on; `changed` names the topics that differ.
-    Image { image: Arc<MetadataImage>, changed: Arc<[TopicId]>, applied: oneshot::Sender<()> },
-    /// An operation on a file that another thread carried out for this shard.
-    FileDone { token: u64, result: std::io::Result<usize> },
+    Image { image: Arc<MetadataImage>, changed: Arc<ChangedTopics>, applied: oneshot::Sender<()> },
     /// Anything rare.
     Run(Job),
     /// Stop taking connections, answer what is parked, close the logs; `stopped` when all is on disk.

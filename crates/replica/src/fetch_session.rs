@@ -171,6 +171,12 @@ pub struct FetchSession<K, P> {
 }
 
 impl<K: Ord + Clone, P: Clone> FetchSession<K, P> {
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> SessionId {
+        self.id
+    }
+
     fn add(&mut self, key: K, wanted: P) {
         match self.partitions.get_mut(&key) {
             Some(cached) => cached.wanted = wanted,

@@ -29,6 +29,6 @@ pub use dir::FileDir;
 pub use file::{LogFile, OpenMode};
 pub use helper::{HelperSpec, Maintenance, QueueFull, Writeback};
 pub use mailbox::{MailboxReceiver, Mailboxes, mailboxes};
-pub use net::{Listener, ListenerOptions, Socket, SocketParts};
+pub use net::{BoundListener, Listener, ListenerOptions, Socket, SocketParts};
 pub use ring::{AppendBackend, Completion, LogRing};
 pub use runtime::{Completer, ShardEvent, ShardHandle, ShardRuntime, ShardSpec, spawn};

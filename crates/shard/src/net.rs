@@ -54,6 +54,43 @@ impl BindError {
     }
 }
 
+/// A bound and listening socket that no reactor knows yet: a node binds before anything else, so that a taken port is an
+/// error before a log is touched.
+#[derive(Debug)]
+pub struct BoundListener {
+    listener: StdListener,
+}
+
+impl BoundListener {
+    /// Binds and listens, on any thread.
+    ///
+    /// # Errors
+    /// [`BindError`]. A taken port is one: two nodes never share a port.
+    pub fn bind(address: SocketAddr, options: ListenerOptions) -> Result<Self, BindError> {
+        let listener = listen(address, options).map_err(|error| BindError::new(address, error))?;
+        Ok(Self { listener })
+    }
+
+    /// The address, with the port that the kernel chose if 0 was asked for.
+    ///
+    /// # Errors
+    /// What getsockname(2) answers.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Attaches it to the calling thread's reactor.
+    ///
+    /// # Errors
+    /// When the reactor cannot take the descriptor.
+    pub fn attach(self) -> io::Result<Listener> {
+        // SAFETY: std's listener owns its descriptor until it is dropped, and is never replaced in here.
+        let inner = unsafe { tokio::io::unix::AsyncFd::register_with_interest(self.listener, Interest::READABLE) }
+            .map_err(|error| error.into_parts().1)?;
+        Ok(Listener { inner })
+    }
+}
+
 /// A listening socket. Shard 0 owns it; accepted connections go to any shard.
 pub struct Listener {
     inner: tokio::io::unix::AsyncFd<StdListener>,
@@ -65,11 +102,7 @@ impl Listener {
     /// # Errors
     /// [`BindError`]. A taken port is one: two nodes never share a port.
     pub fn bind(address: SocketAddr, options: ListenerOptions) -> Result<Self, BindError> {
-        let listener = listen(address, options).map_err(|error| BindError::new(address, error))?;
-        // SAFETY: std's listener owns its descriptor until it is dropped, and is never replaced in here.
-        let inner = unsafe { tokio::io::unix::AsyncFd::register_with_interest(listener, Interest::READABLE) }
-            .map_err(|error| BindError::new(address, error.into_parts().1))?;
-        Ok(Self { inner })
+        BoundListener::bind(address, options)?.attach().map_err(|error| BindError::new(address, error))
     }
 
     /// The address, with the port that the kernel chose if 0 was asked for.

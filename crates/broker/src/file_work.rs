@@ -1,0 +1,67 @@
+//! What the maintenance thread does for a partition's log: every effect that is neither a write nor a sync.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use shard::file::{atomic_write_blocking, sync_dir_blocking};
+use shard::{LogFile, OpenMode};
+use storage::Effect;
+
+/// Carries out one effect in `folder`, the partition's. Returns 0.
+pub(crate) fn run(folder: &Path, effect: Effect) -> io::Result<usize> {
+    match effect {
+        Effect::Create { file, .. } => {
+            fs::create_dir_all(folder)?;
+            LogFile::open_blocking(folder.join(file.to_string()), OpenMode::Create)?.truncate_blocking(0)?;
+        }
+        Effect::Write { file, position, buffers, .. } => {
+            let file = LogFile::open_blocking(folder.join(file.to_string()), OpenMode::ReadWrite)?;
+            let mut written = 0;
+            for buffer in buffers {
+                file.write_at_blocking(position + written as u64, &buffer)?;
+                written += buffer.len();
+            }
+            return Ok(written);
+        }
+        Effect::Sync { file, .. } => {
+            LogFile::open_blocking(folder.join(file.to_string()), OpenMode::ReadWrite)?.sync_blocking()?;
+        }
+        Effect::SyncDir { .. } => {
+            sync_dir_blocking(folder)?;
+            if let Some(parent) = folder.parent() {
+                sync_dir_blocking(parent)?;
+            }
+        }
+        Effect::WriteFile { file, bytes, .. } => {
+            fs::create_dir_all(folder)?;
+            atomic_write_blocking(folder, &file.to_string(), &bytes)?;
+        }
+        Effect::Truncate { file, bytes, .. } => {
+            let file = LogFile::open_blocking(folder.join(file.to_string()), OpenMode::ReadWrite)?;
+            file.truncate_blocking(bytes)?;
+            file.sync_blocking()?;
+        }
+        Effect::Rename { from, to, .. } => {
+            missing_is_done(fs::rename(folder.join(from.to_string()), folder.join(to.to_string())))?;
+        }
+        Effect::Delete { file, .. } => missing_is_done(fs::remove_file(folder.join(file.to_string())))?,
+    }
+    Ok(0)
+}
+
+/// Takes a deleted topic's partition off the disk: renamed at once, so that a topic of the same name can have the
+/// folder, then removed.
+pub(crate) fn remove_folder(folder: &Path, gone: &Path) {
+    let removed = missing_is_done(fs::rename(folder, gone)).and_then(|()| missing_is_done(fs::remove_dir_all(gone)));
+    if let Err(error) = removed {
+        tracing::warn!(folder = %folder.display(), %error, "the folder of a deleted partition is left over; remove it by hand");
+    }
+}
+
+fn missing_is_done(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,222 @@
+//! Log directories: whose they are, what they hold, how their last node ended, and whether they still may be written.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use shard::{HelperSpec, Maintenance, Writeback};
+use storage::LastStop;
+use types::{DirectoryId, TopicId, TopicPartition};
+
+/// The file that says under which boot and mount a node last ran here.
+const IDENTITY_FILE: &str = "ringlog.identity";
+
+/// A log directory in use by this node.
+pub(crate) struct LogDir {
+    pub(crate) path: PathBuf,
+    pub(crate) id: DirectoryId,
+    /// How the last node that wrote here ended; partitions that were closed cleanly know better.
+    pub(crate) last_stop: LastStop,
+    pub(crate) writeback: Writeback,
+    pub(crate) maintenance: Maintenance,
+    partitions: AtomicUsize,
+    full: AtomicBool,
+    refusal: Mutex<Option<String>>,
+    refuses: AtomicBool,
+    _lock: File,
+}
+
+/// Why a log directory cannot be used; says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LogDirError {
+    /// It cannot be made, read or written.
+    #[error("log directory {path}: {what}: {source}. Check that it exists and that this user may write there")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error(
+        "log directory {path} is in use by another process. Stop that one first, or give this node a log.dirs of its own"
+    )]
+    Locked {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It belongs to another node or cluster, or cannot be understood.
+    #[error("log directory {path}: {reason}")]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+        /// Why it is not ours.
+        reason: String,
+    },
+}
+
+impl LogDir {
+    /// Takes `path` for this node, alone: makes it if need be, locks it, and finds out how the last node here ended.
+    pub(crate) fn open(path: &Path, id: DirectoryId) -> Result<Self, LogDirError> {
+        let fault = |what| move |source| LogDirError::Io { path: path.to_owned(), what, source };
+        fs::create_dir_all(path).map_err(fault("cannot be made"))?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join(".lock"))
+            .map_err(fault("its lock file cannot be opened"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(LogDirError::Locked { path: path.to_owned() }),
+            Err(fs::TryLockError::Error(source)) => return Err(fault("cannot be locked")(source)),
+        }
+        let identity = mount_identity(path);
+        let last = fs::read_to_string(path.join(IDENTITY_FILE)).ok();
+        // An identity that cannot be told (an old kernel, a container) is never the same one.
+        let last_stop = match (&identity, &last) {
+            (Some(now), Some(last)) if now.trim() == last.trim() => LastStop::ProcessDied,
+            _ => LastStop::PowerLost,
+        };
+        let text = identity.unwrap_or_default();
+        shard::file::atomic_write_blocking(path, IDENTITY_FILE, text.as_bytes()).map_err(fault("cannot be written"))?;
+        let name = path.file_name().map_or_else(|| "log".into(), |name| name.to_string_lossy().into_owned());
+        let writeback = Writeback::spawn(HelperSpec { name: format!("wb-{name}"), cpus: Vec::new() })
+            .map_err(fault("no thread for writeback"))?;
+        let maintenance = Maintenance::spawn(HelperSpec { name: format!("mt-{name}"), cpus: Vec::new() })
+            .map_err(fault("no thread for maintenance"))?;
+        Ok(Self {
+            path: path.to_owned(),
+            id,
+            last_stop,
+            writeback,
+            maintenance,
+            partitions: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
+            refusal: Mutex::new(None),
+            refuses: AtomicBool::new(false),
+            _lock: lock,
+        })
+    }
+
+    /// The partitions whose folders lie here, with the topic id that `partition.metadata` names (`None`: no such file).
+    pub(crate) fn scan(&self) -> Result<BTreeMap<TopicPartition, Option<TopicId>>, LogDirError> {
+        let fault = |source| LogDirError::Io { path: self.path.clone(), what: "cannot be listed", source };
+        let mut found = BTreeMap::new();
+        for entry in fs::read_dir(&self.path).map_err(fault)? {
+            let entry = entry.map_err(fault)?;
+            let name = entry.file_name();
+            let Some(partition) = name.to_str().and_then(TopicPartition::from_dir_name) else { continue };
+            if !entry.file_type().map_err(fault)?.is_dir() {
+                continue;
+            }
+            let metadata = fs::read_to_string(entry.path().join("partition.metadata")).ok();
+            let id = metadata.as_deref().and_then(topic_id_of);
+            found.insert(partition, id);
+        }
+        Ok(found)
+    }
+
+    /// Why produce is refused here just now, if it is.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        if !self.refuses.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.refusal.lock().expect("held for a moment, never across a panic").clone()
+    }
+
+    fn refuse(&self, reason: Option<String>) {
+        let refuses = reason.is_some();
+        *self.refusal.lock().expect("held for a moment, never across a panic") = reason;
+        self.refuses.store(refuses, Ordering::Relaxed);
+    }
+
+    /// The disk failed: nothing more is acked here until a restart.
+    pub(crate) fn poison(&self, reason: String) {
+        self.full.store(false, Ordering::Relaxed);
+        self.refuse(Some(format!("the disk failed, and the node must be restarted once it is repaired: {reason}")));
+    }
+
+    /// Whether the disk failed.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.refuses.load(Ordering::Relaxed) && !self.full.load(Ordering::Relaxed)
+    }
+
+    /// Compares the free space with the reserve; refuses or heals.
+    pub(crate) fn check_space(&self, reserve_bytes: Option<u64>) {
+        let Ok(space) = shard::probe::space(&self.path) else { return };
+        let reserve = reserve_bytes.unwrap_or_else(|| (space.total_bytes / 20).min(1 << 30));
+        let full = space.free_bytes < reserve;
+        if full == self.full.load(Ordering::Relaxed) {
+            return;
+        }
+        if full && self.refuses.load(Ordering::Relaxed) {
+            return;
+        }
+        self.full.store(full, Ordering::Relaxed);
+        if full {
+            let message = format!(
+                "log directory {} has {} bytes free and keeps a reserve of {reserve}: no records are taken until space is \
+                 freed (retention, delete-records, a larger disk); reading goes on",
+                self.path.display(),
+                space.free_bytes
+            );
+            tracing::error!(dir = %self.path.display(), free_bytes = space.free_bytes, reserve_bytes = reserve, "disk full: produce is refused");
+            self.refuse(Some(message));
+        } else {
+            tracing::info!(dir = %self.path.display(), free_bytes = space.free_bytes, "disk has room again: produce goes on");
+            self.refuse(None);
+        }
+    }
+
+    /// A partition moved in (or out).
+    pub(crate) fn count(&self, in_not_out: bool) {
+        if in_not_out {
+            self.partitions.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.partitions.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many partitions lie here.
+    pub(crate) fn partitions(&self) -> usize {
+        self.partitions.load(Ordering::Relaxed)
+    }
+}
+
+/// Names this boot of the machine and this mount of the file system, so that whoever finds the same later knows that the
+/// page cache lived: `<boot id> <mount id> <disk sequence>`. `None` when the kernel cannot tell (before 6.8, or in a
+/// container that hides the boot id).
+fn mount_identity(path: &Path) -> Option<String> {
+    let boot = shard::probe::boot_id().ok()?;
+    let mount = shard::probe::mount_id_unique(path).ok()??;
+    let disk = shard::probe::disk_sequence(path).ok()?;
+    Some(format!("{boot} {mount} {}", disk.map_or_else(|| "-".to_owned(), |sequence| sequence.to_string())))
+}
+
+/// Which directory a new partition goes to: the one with the fewest.
+pub(crate) fn emptiest(dirs: &[Arc<LogDir>]) -> &Arc<LogDir> {
+    dirs.iter().min_by_key(|dir| dir.partitions()).expect("a node has at least one log directory")
+}
+
+/// The topic id in a `partition.metadata` file (`version: 0` and `topic_id: ...`, a line each).
+fn topic_id_of(text: &str) -> Option<TopicId> {
+    text.lines().find_map(|line| TopicId::parse(line.strip_prefix("topic_id:")?.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partition_metadata_is_read_as_kafka_writes_it() {
+        let id = TopicId::from_random([7; 16]);
+        assert_eq!(topic_id_of(&format!("version: 0\ntopic_id: {id}\n")), Some(id));
+        assert_eq!(topic_id_of("version: 0\n"), None);
+    }
+}

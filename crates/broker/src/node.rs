@@ -1,0 +1,126 @@
+//! What all threads of a node share: settings, doors to one another, and counters. Immutable or atomic; no locks on the
+//! data path.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
+
+use types::ShardId;
+
+use crate::config::{Config, Endpoint};
+use crate::control::ControlHandle;
+use crate::log_dirs::LogDir;
+use crate::mail::PartitionKey;
+use crate::metrics::Metrics;
+
+/// Shared by every thread of a node.
+pub(crate) struct NodeShared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) cluster_id: Arc<str>,
+    pub(crate) shards: u16,
+    /// Where clients reach this node, one per listener, with the ports it really got.
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) log_dirs: Arc<[Arc<LogDir>]>,
+    pub(crate) control: ControlHandle,
+    pub(crate) connections: Connections,
+    pub(crate) offline: Offline,
+    pub(crate) metrics: Metrics,
+    /// Descriptors of log files that one shard may hold.
+    pub(crate) files_open_max: usize,
+}
+
+/// Partitions whose logs could not be opened, with the reason that clients are told.
+#[derive(Default)]
+pub(crate) struct Offline {
+    any: AtomicBool,
+    reasons: RwLock<HashMap<PartitionKey, String>>,
+}
+
+impl Offline {
+    pub(crate) fn add(&self, key: PartitionKey, reason: String) {
+        self.reasons.write().expect("never held across a panic").insert(key, reason);
+        self.any.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn reason(&self, key: PartitionKey) -> Option<String> {
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
+        self.reasons.read().expect("never held across a panic").get(&key).cloned()
+    }
+}
+
+/// How many connections there are: in all, from each address, on each shard.
+pub(crate) struct Connections {
+    connections_max: u32,
+    per_ip_max: u32,
+    per_ip_overrides: HashMap<IpAddr, u32>,
+    by_ip: RwLock<HashMap<IpAddr, u32>>,
+    total: AtomicUsize,
+    by_shard: Vec<AtomicUsize>,
+}
+
+impl Connections {
+    pub(crate) fn new(config: &Config, shards: u16) -> Self {
+        let overrides = config.connections_per_ip_overrides.iter();
+        Self {
+            connections_max: config.connections_max,
+            per_ip_max: config.connections_per_ip_max,
+            per_ip_overrides: overrides.filter_map(|(host, max)| Some((host.parse().ok()?, *max))).collect(),
+            by_ip: RwLock::default(),
+            total: AtomicUsize::new(0),
+            by_shard: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
+        }
+    }
+
+    /// Counts an accepted connection in.
+    ///
+    /// # Errors
+    /// Why it is refused; it is not counted then.
+    pub(crate) fn opened(&self, peer: &SocketAddr) -> Result<(), String> {
+        let ip = peer.ip();
+        let mut by_ip = self.by_ip.write().expect("never held across a panic");
+        if self.total.load(Ordering::Relaxed) >= self.connections_max as usize {
+            return Err(format!("{} connections are open (max.connections)", self.connections_max));
+        }
+        let max = self.per_ip_overrides.get(&ip).copied().unwrap_or(self.per_ip_max);
+        let from_ip = by_ip.entry(ip).or_insert(0);
+        if *from_ip >= max {
+            return Err(format!("{max} connections from {ip} are open (max.connections.per.ip)"));
+        }
+        *from_ip += 1;
+        self.total.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Counts a connection out.
+    pub(crate) fn closed(&self, peer: &SocketAddr) {
+        let mut by_ip = self.by_ip.write().expect("never held across a panic");
+        if let Some(from_ip) = by_ip.get_mut(&peer.ip()) {
+            *from_ip -= 1;
+            if *from_ip == 0 {
+                by_ip.remove(&peer.ip());
+            }
+        }
+        self.total.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many connections `shard` holds now.
+    pub(crate) fn count(&self, shard: ShardId, connections: usize) {
+        self.by_shard[shard.index()].store(connections, Ordering::Relaxed);
+    }
+
+    /// The shard with the fewest connections, which gets one more.
+    pub(crate) fn least_busy(&self) -> ShardId {
+        let busiest = self.by_shard.iter().enumerate().min_by_key(|(_, count)| count.load(Ordering::Relaxed));
+        let index = busiest.map_or(0, |(index, _)| index);
+        self.by_shard[index].fetch_add(1, Ordering::Relaxed);
+        ShardId::new(index as u16)
+    }
+
+    /// How many there are.
+    pub(crate) fn total(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+}

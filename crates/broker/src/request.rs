@@ -1,0 +1,125 @@
+//! A request as a handler sees it, and how its reply is put into bytes.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::{Buf, BytesMut};
+use types::TopicPartition;
+use wire::frame::{self, RequestHeader};
+use wire::{ApiKey, DecodeError, Message, Reader, Response, Writer};
+
+use crate::connection::Connection;
+use crate::reply::Reply;
+
+/// A whole request: header read, body still bytes.
+pub(crate) struct Request {
+    frame: BytesMut,
+    body_at: usize,
+    api: ApiKey,
+    version: i16,
+    correlation: i32,
+    client_id: Option<Arc<str>>,
+    /// Where it came from.
+    pub(crate) connection: Rc<Connection>,
+}
+
+/// A header that says more than [`Request`] can hold: which API and version were asked for in vain.
+pub(crate) struct Unserved {
+    pub(crate) api_key: i16,
+    pub(crate) api_version: i16,
+    pub(crate) correlation: i32,
+}
+
+impl Request {
+    /// Reads the header of `frame` (without its size).
+    ///
+    /// # Errors
+    /// `Err(Ok(..))`: an API or version that this node does not serve. `Err(Err(..))`: bytes that are no header.
+    pub(crate) fn parse(connection: &Rc<Connection>, frame: BytesMut) -> Result<Self, Result<Unserved, DecodeError>> {
+        let mut reader = Reader::new(&frame);
+        let header = RequestHeader::decode(&mut reader).map_err(Err)?;
+        let unserved =
+            Unserved { api_key: header.api_key, api_version: header.api_version, correlation: header.correlation_id };
+        let Some(api) = header.api.filter(|api| api.serves(header.api_version)) else { return Err(Ok(unserved)) };
+        let client_id = header.client_id.as_deref().map(|id| connection.client_id(id));
+        let (version, correlation, body_at) = (header.api_version, header.correlation_id, reader.position());
+        Ok(Self { body_at, api: api.key, version, correlation, client_id, connection: Rc::clone(connection), frame })
+    }
+
+    /// Which API.
+    pub(crate) fn api(&self) -> ApiKey {
+        self.api
+    }
+
+    /// Which version of it; one that is served.
+    pub(crate) fn version(&self) -> i16 {
+        self.version
+    }
+
+    /// The number that its reply carries.
+    pub(crate) fn correlation(&self) -> i32 {
+        self.correlation
+    }
+
+    /// What the client calls itself; empty when it says nothing.
+    pub(crate) fn client_id(&self) -> &str {
+        self.client_id.as_deref().unwrap_or("")
+    }
+
+    /// The body. [`wire::Records::At`] positions are relative to [`Self::into_body`].
+    ///
+    /// # Errors
+    /// Bytes that are no such message: the connection is to be closed, as Kafka does.
+    pub(crate) fn decode<'a, M: Message<'a>>(&'a self) -> Result<M, DecodeError> {
+        M::from_bytes(&self.frame[self.body_at..], self.version)
+    }
+
+    /// The body's bytes, owned by nobody else.
+    pub(crate) fn into_body(mut self) -> BytesMut {
+        self.frame.advance(self.body_at);
+        self.frame
+    }
+
+    /// The reply of this request with `response` as its body.
+    pub(crate) fn reply<'a, R: Response<'a>>(&self, response: &R) -> Reply {
+        encode_response(self.correlation, self.version, response)
+    }
+}
+
+/// Why a handler has no reply: the connection is closed, with this in the log.
+#[derive(Debug)]
+pub(crate) struct HandlerFault(pub(crate) String);
+
+impl From<DecodeError> for HandlerFault {
+    fn from(error: DecodeError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// What an asynchronous handler returns.
+pub(crate) type Handled = Result<Reply, HandlerFault>;
+
+/// A response as one whole frame in memory.
+pub(crate) fn encode_response<'a, R: Response<'a>>(correlation: i32, version: i16, response: &R) -> Reply {
+    let (bytes, holes) = frame_response(correlation, version, response).into_parts();
+    assert!(holes.is_empty(), "a reply with file slices is put together by the fetch path");
+    Reply::from_memory(bytes.freeze())
+}
+
+/// A response frame, its holes still open.
+pub(crate) fn frame_response<'a, R: Response<'a>>(correlation: i32, version: i16, response: &R) -> Writer {
+    let mut writer = Writer::new();
+    if let Err(error) = frame::encode_response(&mut writer, version, correlation, response) {
+        // Our own handler set a field that this version cannot carry, or more than fits a frame.
+        panic!("response to {} version {version} cannot be encoded: {error}", R::API_KEY);
+    }
+    writer
+}
+
+/// A partition's name, for messages.
+pub(crate) fn named(topic: &Arc<str>, partition: i32) -> String {
+    types::PartitionIndex::from_wire(partition).map_or_else(
+        || format!("{topic}-{partition}"),
+        |index| TopicPartition::new(Arc::clone(topic), index).to_string(),
+    )
+}

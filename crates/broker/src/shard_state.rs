@@ -1,0 +1,708 @@
+//! What one shard holds: its partitions, its connections, the requests they have under way, and its copy of the image.
+//! One thread owns all of it; nothing here is locked.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorum::image::{ChangedTopics, MetadataImage};
+use replica::{FetchSessions, SessionLimits};
+use shard::{Completer, LogFile, LogRing, ShardEvent, ShardRuntime};
+use storage::{Effect, FileScan, OpId, PartitionLog, RecoverFault, RecoveryHints};
+use tokio::sync::oneshot;
+use types::limits::READ_AHEAD_BYTES_MAX;
+use types::{ErrorCode, Now, ShardId, TopicId, TopicPartition};
+
+use crate::connection::Connection;
+use crate::fetch::{self, Asked, FetchInFlight, PartitionPlan, SessionKey};
+use crate::file_work;
+use crate::in_flight::InFlight;
+use crate::log_dirs::{self, LogDir};
+use crate::mail::{Job, Mail, Origin, PartitionKey, RequestToken};
+use crate::node::NodeShared;
+use crate::partition::Partition;
+use crate::produce::{self, ProduceInFlight, ProduceOutcome, ProduceRefusal};
+use crate::topics::{TopicView, log_config};
+
+/// Bytes of a connection's traffic after which it is considered where the connection belongs.
+pub(crate) const TRAFFIC_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The timer of the shard's own housekeeping. Partitions have the numbers above it, fetches those from
+/// [`FETCH_TIMERS_FROM`].
+const TIMER_HOUSEKEEPING: u64 = 0;
+/// The first timer number of fetches.
+const FETCH_TIMERS_FROM: u64 = 1 << 63;
+/// How often the shard looks after itself.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
+
+/// Who waits for an operation on a file.
+enum FileOp {
+    Log(Rc<Partition>, OpId),
+    Reader(oneshot::Sender<io::Result<usize>>),
+}
+
+/// One shard.
+pub(crate) struct ShardState {
+    pub(crate) id: ShardId,
+    pub(crate) node: Arc<NodeShared>,
+    pub(crate) runtime: ShardRuntime<Mail>,
+    pub(crate) log_ring: LogRing,
+    completer: Completer,
+    image: RefCell<Arc<MetadataImage>>,
+    topics: RefCell<HashMap<Arc<str>, Rc<TopicView>>>,
+    topics_by_id: RefCell<HashMap<TopicId, Rc<TopicView>>>,
+    partitions: RefCell<HashMap<PartitionKey, Rc<Partition>>>,
+    by_number: RefCell<BTreeMap<u64, Rc<Partition>>>,
+    partition_number_next: Cell<u64>,
+    pub(crate) produces: RefCell<InFlight<ProduceInFlight>>,
+    pub(crate) fetches: RefCell<InFlight<FetchInFlight>>,
+    pub(crate) fetch_sessions: RefCell<FetchSessions<SessionKey, Asked>>,
+    file_ops: RefCell<InFlight<FileOp>>,
+    to_flush: RefCell<Vec<Rc<Connection>>>,
+    to_gather: RefCell<Vec<Rc<Partition>>>,
+    unsent_mail: RefCell<Vec<(ShardId, Mail)>>,
+    connections: Cell<usize>,
+    housekeepings: Cell<u64>,
+    stopping: Cell<bool>,
+    /// Groups whose offsets partition has its home here.
+    pub(crate) groups: crate::groups::GroupsHost,
+}
+
+impl ShardState {
+    /// A shard with no partitions yet, attached to its runtime's events.
+    pub(crate) fn start(
+        node: Arc<NodeShared>,
+        runtime: ShardRuntime<Mail>,
+        image: Arc<MetadataImage>,
+    ) -> io::Result<Rc<Self>> {
+        let limits = SessionLimits {
+            sessions_max: (node.config.fetch_sessions_max as usize).div_ceil(usize::from(node.shards)),
+            ..SessionLimits::default()
+        };
+        let seed = runtime.now().wall.millis() as u64 ^ (runtime.id().index() as u64) << 48;
+        let state = Rc::new(Self {
+            id: runtime.id(),
+            log_ring: runtime.log_ring(),
+            completer: runtime.completer(),
+            image: RefCell::new(image),
+            topics: RefCell::default(),
+            topics_by_id: RefCell::default(),
+            partitions: RefCell::default(),
+            by_number: RefCell::default(),
+            partition_number_next: Cell::new(TIMER_HOUSEKEEPING + 1),
+            produces: RefCell::default(),
+            fetches: RefCell::default(),
+            fetch_sessions: RefCell::new(FetchSessions::new(limits, seed)),
+            file_ops: RefCell::default(),
+            to_flush: RefCell::default(),
+            to_gather: RefCell::default(),
+            unsent_mail: RefCell::default(),
+            connections: Cell::new(0),
+            housekeepings: Cell::new(0),
+            stopping: Cell::new(false),
+            groups: crate::groups::GroupsHost::default(),
+            node,
+            runtime,
+        });
+        Ok(state)
+    }
+
+    /// Takes events from now on.
+    pub(crate) fn run(self: &Rc<Self>) -> io::Result<()> {
+        let state = Rc::clone(self);
+        self.runtime.on_event(move |event| state.on_event(event))?;
+        self.runtime.timer(TIMER_HOUSEKEEPING, self.now().deadline_ns(HOUSEKEEPING_EVERY));
+        Ok(())
+    }
+
+    fn on_event(self: &Rc<Self>, event: ShardEvent<Mail>) {
+        match event {
+            ShardEvent::Completion(completion) => {
+                self.complete(RequestToken::from_u64(completion.token), completion.result);
+            }
+            ShardEvent::Mail(mail) => self.on_mail(mail),
+            ShardEvent::Timer(TIMER_HOUSEKEEPING) => self.housekeep(),
+            ShardEvent::Timer(number) if number >= FETCH_TIMERS_FROM => self.fetch_timer(number),
+            ShardEvent::Timer(number) => {
+                let partition = self.by_number.borrow().get(&number).cloned();
+                if let Some(partition) = partition {
+                    partition.on_tick(self);
+                }
+            }
+            ShardEvent::Gather => {
+                let partitions = std::mem::take(&mut *self.to_gather.borrow_mut());
+                for partition in partitions {
+                    partition.run(self);
+                }
+            }
+            ShardEvent::Flush => {
+                let connections = std::mem::take(&mut *self.to_flush.borrow_mut());
+                for connection in connections {
+                    connection.flush(self);
+                }
+            }
+        }
+    }
+
+    fn on_mail(self: &Rc<Self>, mail: Mail) {
+        match mail {
+            Mail::Connection(parts, origin) => Connection::start(self, parts, origin),
+            Mail::Produce { from, request, acks, parts } => {
+                for part in parts {
+                    let origin = Origin { shard: from, request, part: part.part };
+                    produce::append(self, part, origin, acks);
+                }
+            }
+            Mail::Produced { request, part, outcome } => produce::on_outcome(self, request, part, outcome),
+            Mail::Fetch { from, request, parts } => {
+                for (part, fetch) in parts {
+                    fetch::plan_here(self, from, request, part, &fetch);
+                }
+            }
+            Mail::Planned { request, part, plan } => fetch::on_plan(self, request, part, plan),
+            Mail::Woken { request } => fetch::on_woken(self, request),
+            Mail::Image { image, changed, applied } => {
+                self.apply_image(image, &changed);
+                // The control thread may have stopped waiting.
+                let _ = applied.send(());
+            }
+            Mail::Run(job) => job(self),
+            Mail::Stop { stopped } => self.stop(stopped),
+        }
+    }
+
+    /// Both clocks, read once a turn.
+    pub(crate) fn now(&self) -> Now {
+        self.runtime.now()
+    }
+
+    /// The metadata as this shard knows it.
+    pub(crate) fn image(&self) -> Ref<'_, Arc<MetadataImage>> {
+        self.image.borrow()
+    }
+
+    /// A topic by name.
+    pub(crate) fn topic(&self, name: &str) -> Option<Rc<TopicView>> {
+        if let Some(view) = self.topics.borrow().get(name) {
+            return Some(Rc::clone(view));
+        }
+        let topic = self.image().topic(name).cloned()?;
+        Some(self.view(&topic))
+    }
+
+    /// A topic by id.
+    pub(crate) fn topic_by_id(&self, id: TopicId) -> Option<Rc<TopicView>> {
+        if let Some(view) = self.topics_by_id.borrow().get(&id) {
+            return Some(Rc::clone(view));
+        }
+        let topic = self.image().topic_by_id(id).cloned()?;
+        Some(self.view(&topic))
+    }
+
+    fn view(&self, topic: &Arc<quorum::image::Topic>) -> Rc<TopicView> {
+        let view = Rc::new(TopicView::new(&self.image(), topic, &self.node.config));
+        self.topics.borrow_mut().insert(Arc::clone(&view.name), Rc::clone(&view));
+        self.topics_by_id.borrow_mut().insert(view.id, Rc::clone(&view));
+        view
+    }
+
+    /// Where a partition lives.
+    pub(crate) fn home(&self, topic: TopicId, partition: types::PartitionIndex) -> ShardId {
+        shard::placement::home(topic, partition, self.node.shards)
+    }
+
+    /// A partition whose home this is.
+    pub(crate) fn partition(&self, key: PartitionKey) -> Option<Rc<Partition>> {
+        self.partitions.borrow().get(&key).cloned()
+    }
+
+    /// Every partition whose home this is.
+    pub(crate) fn partitions(&self) -> Vec<Rc<Partition>> {
+        self.partitions.borrow().values().cloned().collect()
+    }
+
+    /// What a producer is told of a partition that has no log here.
+    pub(crate) fn not_here(&self, key: PartitionKey) -> ProduceRefusal {
+        match self.node.offline.reason(key) {
+            Some(reason) => ProduceRefusal::new(ErrorCode::KafkaStorageError, reason),
+            None => ProduceRefusal::new(
+                ErrorCode::NotLeaderOrFollower,
+                format!("partition {} of topic id {} is not on this node", key.partition, key.topic),
+            ),
+        }
+    }
+
+    /// Sends a letter; one that finds the mailbox full goes at the next housekeeping or turn.
+    pub(crate) fn send(&self, to: ShardId, mail: Mail) {
+        let waits = !self.unsent_mail.borrow().is_empty();
+        if waits {
+            // Letters keep their order.
+            self.unsent_mail.borrow_mut().push((to, mail));
+        } else if let Err(mail) = self.runtime.send(to, mail) {
+            self.unsent_mail.borrow_mut().push((to, mail));
+        } else {
+            return;
+        }
+        self.retry_mail_later();
+    }
+
+    fn retry_mail_later(&self) {
+        self.runtime.timer(TIMER_HOUSEKEEPING, self.now().deadline_ns(Duration::from_millis(1)));
+    }
+
+    fn retry_mail(&self) {
+        let letters = std::mem::take(&mut *self.unsent_mail.borrow_mut());
+        let mut letters = letters.into_iter();
+        for (to, mail) in letters.by_ref() {
+            if let Err(mail) = self.runtime.send(to, mail) {
+                let mut unsent = self.unsent_mail.borrow_mut();
+                unsent.push((to, mail));
+                unsent.extend(letters);
+                break;
+            }
+        }
+    }
+
+    /// Runs `job` where `key` lives, and waits for what it returns; `None` if the partition has no log there.
+    pub(crate) async fn at_home<R, F, Job>(self: &Rc<Self>, key: PartitionKey, job: F) -> Option<R>
+    where
+        R: Send + 'static,
+        F: FnOnce(Rc<Self>, Rc<Partition>) -> Job + Send + 'static,
+        Job: Future<Output = R> + 'static,
+    {
+        let home = self.home(key.topic, key.partition);
+        if home == self.id {
+            let partition = self.partition(key)?;
+            return Some(job(Rc::clone(self), partition).await);
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.on_shard(home, move |state| {
+            let Some(partition) = state.partition(key) else { return };
+            let state = Rc::clone(state);
+            tokio::task::spawn_local(async move {
+                // Whoever asked may be gone.
+                let _ = sender.send(job(state, partition).await);
+            });
+        });
+        receiver.await.ok()
+    }
+
+    /// Runs `job` on every shard and collects what they return, in the order of the shards.
+    pub(crate) async fn everywhere<R, F>(self: &Rc<Self>, job: F) -> Vec<R>
+    where
+        R: Send + 'static,
+        F: Fn(&Rc<Self>) -> R + Send + Clone + 'static,
+    {
+        let mut answers = Vec::with_capacity(usize::from(self.node.shards));
+        for index in 0..self.node.shards {
+            let (sender, receiver) = oneshot::channel();
+            let job = job.clone();
+            self.on_shard(ShardId::new(index), move |state| {
+                let _ = sender.send(job(state));
+            });
+            answers.push(receiver);
+        }
+        let mut results = Vec::with_capacity(answers.len());
+        for answer in answers {
+            results.extend(answer.await.ok());
+        }
+        results
+    }
+
+    /// Runs `job` on a shard, which may be this one.
+    pub(crate) fn on_shard(self: &Rc<Self>, shard: ShardId, job: impl FnOnce(&Rc<Self>) + Send + 'static) {
+        if shard == self.id {
+            job(self);
+        } else {
+            let job: Job = Box::new(job);
+            self.send(shard, Mail::Run(job));
+        }
+    }
+
+    /// A produce outcome goes to the shard that asked.
+    pub(crate) fn produced(self: &Rc<Self>, origin: Origin, outcome: ProduceOutcome) {
+        if origin.shard == self.id {
+            produce::on_outcome(self, origin.request, origin.part, outcome);
+        } else {
+            self.send(origin.shard, Mail::Produced { request: origin.request, part: origin.part, outcome });
+        }
+    }
+
+    /// A read plan goes to the shard that asked.
+    pub(crate) fn planned(self: &Rc<Self>, to: ShardId, request: RequestToken, part: u32, plan: PartitionPlan) {
+        if to == self.id {
+            fetch::on_plan(self, request, part, plan);
+        } else {
+            self.send(to, Mail::Planned { request, part, plan });
+        }
+    }
+
+    /// Tells a fetch that a partition has more. Not at once on this shard: whoever calls this is in the middle of its
+    /// own work on that partition.
+    pub(crate) fn wake_fetch(self: &Rc<Self>, to: ShardId, request: RequestToken) {
+        if to == self.id {
+            let state = Rc::clone(self);
+            tokio::task::spawn_local(async move { fetch::on_woken(&state, request) });
+        } else {
+            self.send(to, Mail::Woken { request });
+        }
+    }
+
+    /// A fetch waits until its deadline.
+    pub(crate) fn fetch_waits(&self, token: RequestToken, deadline_ns: u64) {
+        self.runtime.timer(FETCH_TIMERS_FROM | token.to_u64(), deadline_ns);
+    }
+
+    /// A fetch is answered.
+    pub(crate) fn fetch_waits_no_more(&self, token: RequestToken) {
+        self.runtime.cancel(FETCH_TIMERS_FROM | token.to_u64());
+    }
+
+    fn fetch_timer(self: &Rc<Self>, number: u64) {
+        // The top bit of a generation is lost to the mark; a token that differs in it alone is 2^31 requests old.
+        let token = RequestToken::from_u64(number & !FETCH_TIMERS_FROM);
+        fetch::on_deadline(self, token);
+    }
+
+    /// This partition has writes to gather at the end of the turn.
+    pub(crate) fn gather(&self, partition: Rc<Partition>) {
+        self.to_gather.borrow_mut().push(partition);
+        self.runtime.request_gather();
+    }
+
+    /// This connection has replies to send at the end of the turn.
+    pub(crate) fn flush_connection(&self, connection: Rc<Connection>) {
+        self.to_flush.borrow_mut().push(connection);
+        self.runtime.request_flush();
+    }
+
+    pub(crate) fn connection_opened(&self) {
+        self.connections.set(self.connections.get() + 1);
+        self.node.connections.count(self.id, self.connections.get());
+    }
+
+    pub(crate) fn connection_closed(&self) {
+        self.connections.set(self.connections.get() - 1);
+        self.node.connections.count(self.id, self.connections.get());
+    }
+
+    /// Enters an operation of a log's into the table that completions are looked up in.
+    pub(crate) fn log_op(&self, partition: Rc<Partition>, op: OpId) -> RequestToken {
+        self.file_ops.borrow_mut().insert(FileOp::Log(partition, op))
+    }
+
+    /// Completes an operation that never got as far as the kernel.
+    pub(crate) fn complete_later(self: &Rc<Self>, token: RequestToken, result: io::Result<usize>) {
+        let state = Rc::clone(self);
+        tokio::task::spawn_local(async move { state.complete(token, result) });
+    }
+
+    fn complete(self: &Rc<Self>, token: RequestToken, result: io::Result<usize>) {
+        let waiting = self.file_ops.borrow_mut().remove(token);
+        match waiting {
+            Some(FileOp::Log(partition, op)) => partition.on_done(self, op, result),
+            // A reader that is gone has no use for it.
+            Some(FileOp::Reader(reader)) => drop(reader.send(result)),
+            None => tracing::error!(?token, "completion of an operation that nobody asked for"),
+        }
+    }
+
+    /// fdatasync: through the ring when replies wait for it, else by the directory's writeback thread, so that a long
+    /// flush never holds a shard's ring.
+    pub(crate) fn sync(self: &Rc<Self>, token: RequestToken, file: Arc<LogFile>, replies_wait: bool, dir: &LogDir) {
+        if replies_wait {
+            self.log_ring.sync(token.to_u64(), file);
+        } else if dir.writeback.sync(Arc::clone(&file), token.to_u64(), self.completer.clone()).is_err() {
+            self.log_ring.sync(token.to_u64(), file);
+        }
+    }
+
+    /// Everything on files that is neither a write nor a sync, by the directory's maintenance thread.
+    pub(crate) fn file_work(self: &Rc<Self>, token: RequestToken, dir: &LogDir, folder: PathBuf, effect: Effect) {
+        let completer = self.completer.clone();
+        let posted = dir.maintenance.post(move || completer.complete(token.to_u64(), file_work::run(&folder, effect)));
+        if posted.is_err() {
+            self.complete_later(token, Err(io::Error::other("the maintenance thread's queue is full")));
+        }
+    }
+
+    /// What the page cache holds of `scan`; `None` if the disk is needed.
+    pub(crate) fn read_cached(self: &Rc<Self>, partition: &Partition, scan: FileScan) -> io::Result<Option<Bytes>> {
+        let file = partition.open(self, scan.file)?;
+        let mut buffer = vec![0; scan.bytes];
+        Ok(match file.read_at_cached(scan.position, &mut buffer)? {
+            Some(read) if read == scan.bytes || scan.position + read as u64 >= file.size_bytes()? => {
+                buffer.truncate(read);
+                Some(Bytes::from(buffer))
+            }
+            _ => None,
+        })
+    }
+
+    /// Reads `scan`, from the disk if need be, while the shard does other things.
+    pub(crate) async fn read(self: &Rc<Self>, partition: &Rc<Partition>, scan: FileScan) -> io::Result<Bytes> {
+        let file = partition.open(self, scan.file)?;
+        for _ in 0..4 {
+            if let Some(bytes) = self.read_cached(partition, scan)? {
+                return Ok(bytes);
+            }
+            self.read_ahead(&file, scan.position, scan.bytes).await?;
+        }
+        // Pushed out of the page cache as fast as it is read in: memory is short, so wait for the disk.
+        let mut buffer = vec![0; scan.bytes];
+        let read = file.read_at(scan.position, &mut buffer)?;
+        buffer.truncate(read);
+        Ok(Bytes::from(buffer))
+    }
+
+    /// Brings a range into the page cache through the log ring.
+    pub(crate) async fn read_ahead(&self, file: &Arc<LogFile>, position: u64, bytes: usize) -> io::Result<()> {
+        let mut done = 0;
+        while done < bytes {
+            let step = (bytes - done).min(READ_AHEAD_BYTES_MAX);
+            let (sender, receiver) = oneshot::channel();
+            let token = self.file_ops.borrow_mut().insert(FileOp::Reader(sender));
+            self.log_ring.read_ahead(token.to_u64(), Arc::clone(file), position + done as u64, step);
+            let read = receiver.await.map_err(|_| io::Error::other("the shard stops"))??;
+            if read == 0 {
+                break;
+            }
+            done += read;
+        }
+        Ok(())
+    }
+
+    /// Notes that a partition opened a file; when the shard's share of descriptors runs short, idle ones are closed.
+    pub(crate) fn files_opened(&self) {
+        let open: usize = self.partitions.borrow().len();
+        if open < self.node.files_open_max {
+            return;
+        }
+        self.node.metrics.files_over_bound();
+    }
+
+    /// Opens what the image says this shard leads and `found` says lies on disk; makes hosts for the rest.
+    ///
+    /// Blocks: it runs before the shard takes events.
+    pub(crate) fn open_partitions(
+        self: &Rc<Self>,
+        found: &BTreeMap<TopicPartition, (Arc<LogDir>, Option<TopicId>)>,
+        report: &mut dyn FnMut(&TopicPartition, Result<storage::RecoveryReport, RecoverFault>),
+    ) {
+        let image = Arc::clone(&self.image());
+        for topic in image.topics() {
+            for partition in &topic.partitions {
+                let key = PartitionKey { topic: topic.id, partition: partition.index };
+                if self.home(topic.id, partition.index) != self.id
+                    || !partition.replicas.contains(&self.node.config.node_id)
+                {
+                    continue;
+                }
+                let name = TopicPartition::new(Arc::clone(&topic.name), partition.index);
+                match found.get(&name) {
+                    Some((dir, id)) if id.is_none_or(|id| id == topic.id) => {
+                        self.recover_partition(key, name, dir, partition, report);
+                    }
+                    _ => self.create_partition(key, name, partition),
+                }
+            }
+        }
+    }
+
+    fn recover_partition(
+        self: &Rc<Self>,
+        key: PartitionKey,
+        name: TopicPartition,
+        dir: &Arc<LogDir>,
+        partition: &quorum::record::Partition,
+        report: &mut dyn FnMut(&TopicPartition, Result<storage::RecoveryReport, RecoverFault>),
+    ) {
+        let Some(view) = self.topic_by_id(key.topic) else { return };
+        let files = shard::FileDir::new(dir.path.join(name.to_string()));
+        let hints = RecoveryHints { last_stop: dir.last_stop, accept_loss: false };
+        let config = log_config(key.topic, &view.config, &self.node.config);
+        match storage::recover(&files, name.clone(), config, &hints, self.now(), &mut |_| {}) {
+            Ok(recovered) => {
+                report(&name, Ok(recovered.report));
+                self.host(key, name, Arc::clone(dir), recovered.log, partition, view.config.insync_replicas_min);
+            }
+            Err(fault) => {
+                self.node.offline.add(key, format!("{name} is offline: {fault}"));
+                report(&name, Err(fault));
+            }
+        }
+    }
+
+    fn create_partition(
+        self: &Rc<Self>,
+        key: PartitionKey,
+        name: TopicPartition,
+        partition: &quorum::record::Partition,
+    ) {
+        let Some(view) = self.topic_by_id(key.topic) else { return };
+        let dir = log_dirs::emptiest(&self.node.log_dirs);
+        let config = log_config(key.topic, &view.config, &self.node.config);
+        let log = PartitionLog::create(name.clone(), config, self.now());
+        self.host(key, name, Arc::clone(dir), log, partition, view.config.insync_replicas_min);
+    }
+
+    fn host(
+        self: &Rc<Self>,
+        key: PartitionKey,
+        name: TopicPartition,
+        dir: Arc<LogDir>,
+        mut log: PartitionLog,
+        partition: &quorum::record::Partition,
+        min_insync_replicas: u32,
+    ) {
+        if let Err(fault) = log.set_leader_epoch(self.now(), partition.leader_epoch) {
+            tracing::error!(partition = %name, epoch = %partition.leader_epoch, %fault, "leader epoch not taken");
+        }
+        dir.count(true);
+        let number = self.partition_number_next.get();
+        self.partition_number_next.set(number + 1);
+        let replicas = (partition.replicas.len().max(1) as u32, min_insync_replicas);
+        let hosted = Partition::new(key, name, dir, number, log, partition.leader_epoch, replicas);
+        self.partitions.borrow_mut().insert(key, Rc::clone(&hosted));
+        self.by_number.borrow_mut().insert(number, Rc::clone(&hosted));
+        self.gather(hosted);
+    }
+
+    fn apply_image(self: &Rc<Self>, image: Arc<MetadataImage>, changed: &ChangedTopics) {
+        *self.image.borrow_mut() = Arc::clone(&image);
+        for topic in changed.partitions.iter().map(|(topic, _)| topic).chain(&changed.removed) {
+            self.forget_view(&topic.name, topic.id);
+        }
+        for topic in &changed.removed {
+            for partition in &topic.partitions {
+                self.remove_partition(PartitionKey { topic: topic.id, partition: partition.index });
+            }
+        }
+        for (topic, index) in &changed.partitions {
+            if self.home(topic.id, *index) != self.id {
+                continue;
+            }
+            let (key, Some(partition)) = (PartitionKey { topic: topic.id, partition: *index }, topic.partition(*index))
+            else {
+                continue;
+            };
+            match self.partition(key) {
+                Some(hosted) => hosted.on_leader_epoch(self, partition.leader_epoch),
+                None if partition.replicas.contains(&self.node.config.node_id)
+                    && self.node.offline.reason(key).is_none() =>
+                {
+                    self.create_partition(key, TopicPartition::new(Arc::clone(&topic.name), *index), partition);
+                }
+                None => {}
+            }
+        }
+        self.apply_configs(&image, changed);
+        crate::groups::on_image(self, changed);
+    }
+
+    fn apply_configs(self: &Rc<Self>, image: &Arc<MetadataImage>, changed: &ChangedTopics) {
+        let mut everything = false;
+        let mut topics = Vec::new();
+        for resource in &changed.configs {
+            match resource {
+                quorum::ConfigResource::Topic(name) => topics.extend(image.topic(name).cloned()),
+                _ => everything = true,
+            }
+        }
+        if everything {
+            self.topics.borrow_mut().clear();
+            self.topics_by_id.borrow_mut().clear();
+            topics = image.topics().cloned().collect();
+        }
+        for topic in topics {
+            self.forget_view(&topic.name, topic.id);
+            let Some(view) = self.topic_by_id(topic.id) else { continue };
+            for partition in &topic.partitions {
+                if let Some(hosted) = self.partition(PartitionKey { topic: topic.id, partition: partition.index }) {
+                    let config = log_config(topic.id, &view.config, &self.node.config);
+                    hosted.on_config(self, config, view.config.insync_replicas_min);
+                }
+            }
+        }
+    }
+
+    fn forget_view(&self, name: &Arc<str>, id: TopicId) {
+        self.topics.borrow_mut().remove(name);
+        self.topics_by_id.borrow_mut().remove(&id);
+    }
+
+    fn remove_partition(self: &Rc<Self>, key: PartitionKey) {
+        let Some(partition) = self.partitions.borrow_mut().remove(&key) else { return };
+        self.by_number.borrow_mut().remove(&partition.number);
+        partition.remove(self);
+        partition.log_dir.count(false);
+        let folder = partition.dir();
+        let gone = partition.log_dir.path.join(format!("{}.{}-delete", partition.name, key.topic));
+        let posted = partition.log_dir.maintenance.post(move || file_work::remove_folder(&folder, &gone));
+        if posted.is_err() {
+            tracing::warn!(partition = %partition.name, "the maintenance queue is full: the folder is removed at the next start");
+        }
+    }
+
+    fn housekeep(self: &Rc<Self>) {
+        self.retry_mail();
+        let again = if self.unsent_mail.borrow().is_empty() { HOUSEKEEPING_EVERY } else { Duration::from_millis(1) };
+        self.runtime.timer(TIMER_HOUSEKEEPING, self.now().deadline_ns(again));
+        let now_s = self.now().monotonic_ns / 1_000_000_000;
+        if now_s == self.housekeepings.replace(now_s) {
+            return;
+        }
+        if self.id.index() == 0 {
+            for dir in self.node.log_dirs.iter() {
+                dir.check_space(self.node.config.disk_reserve_bytes);
+            }
+        }
+        let interval_s = (self.node.config.retention_check_interval_ms / 1000).max(1);
+        if now_s % interval_s == 0 {
+            for partition in self.partitions() {
+                partition.apply_retention(self);
+            }
+        }
+    }
+
+    /// Whether the node stops: nothing new is begun.
+    pub(crate) fn stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    fn stop(self: &Rc<Self>, stopped: oneshot::Sender<()>) {
+        self.stopping.set(true);
+        let tokens: Vec<RequestToken> = self.fetches.borrow().tokens().collect();
+        for token in tokens {
+            fetch::on_deadline(self, token);
+        }
+        crate::groups::on_stop(self);
+        let state = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            // Appends under way are acked before their logs close.
+            for _ in 0..200 {
+                if state.partitions().iter().all(|partition| partition.waiting() == 0) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let mut closings = Vec::new();
+            for partition in state.partitions() {
+                let (closed, closing) = oneshot::channel();
+                partition.close(&state, closed);
+                closings.push((partition, closing));
+            }
+            for (partition, closing) in closings {
+                if tokio::time::timeout(Duration::from_secs(20), closing).await.is_err() {
+                    tracing::warn!(partition = %partition.name, "not closed in time; it will be recovered at the next start");
+                }
+            }
+            let _ = stopped.send(());
+        });
+    }
+}
