@@ -39,6 +39,12 @@ impl LeaderEpochs {
         &self.entries
     }
 
+    /// The epoch that `offset` was, or would be, written in.
+    pub(crate) fn at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let after = self.entries.partition_point(|&(_, start)| start <= offset);
+        Some(self.entries.get(after.checked_sub(1)?)?.0)
+    }
+
     /// Forgets what began above `end`.
     pub(crate) fn truncate_end(&mut self, end: Offset) {
         let before = self.entries.len();

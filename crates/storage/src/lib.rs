@@ -21,6 +21,8 @@ pub mod config;
 pub mod effect;
 pub mod epochs;
 pub mod file;
+#[cfg(test)]
+mod harness;
 pub mod index;
 pub mod log;
 pub mod producers;
@@ -28,6 +30,8 @@ pub mod read;
 pub mod recovery;
 pub mod retention;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 pub use config::{CleanupPolicy, LogConfig};
 pub use effect::{Effect, IoFault, IoFaultKind, LogEvent, OpId};

@@ -787,6 +787,12 @@ impl PartitionLog {
         self.leader_epoch
     }
 
+    /// The leader epoch that `offset` was written in; `None` if that is unknown.
+    #[must_use]
+    pub fn leader_epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.epochs.at(offset)
+    }
+
     /// KIP-279: the largest epoch not above `asked` and where it ends. `None`: unknown (-1, -1 on the wire).
     #[must_use]
     pub fn end_offset_for_epoch(&self, asked: LeaderEpoch) -> Option<EpochEnd> {
