@@ -1,10 +1,21 @@
 //! A Kafka client over plain tokio, for the command line, the load generator and the tests. It speaks to any Kafka
 //! broker, not only to Ringlog.
+//!
+//! Read in this order: [`Connection`] (one node: typed, pipelined calls), [`Client`] (a cluster: who leads what, one
+//! connection per node, retries), [`Admin`], [`Producer`], [`Consumer`].
 
+mod admin;
+mod cluster;
 mod connection;
 mod error;
+mod group;
 pub mod partitioner;
 
+pub use admin::{
+    Admin, CommittedOffset, ConfigChange, ConfigEntry, ConfigResource, FoundOffset, Group, GroupMember, LogDir,
+    NewTopic, OffsetAt, ResourceKind,
+};
+pub use cluster::{Client, ClientConfig, Cluster, CoordinatorKind, Node, Partition, Topic};
 pub use connection::{Connection, ConnectionConfig, Pending};
 pub use error::ClientError;
 pub use partitioner::Partitioner;
