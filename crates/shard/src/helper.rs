@@ -38,7 +38,7 @@ enum WritebackJob {
 #[derive(Clone)]
 pub struct Writeback {
     jobs: SyncSender<WritebackJob>,
-    _thread: Arc<JoinHandle<()>>,
+    thread: Arc<JoinHandle<()>>,
 }
 
 impl fmt::Debug for Writeback {
@@ -55,7 +55,7 @@ impl Writeback {
     pub fn spawn(spec: HelperSpec) -> io::Result<Self> {
         let (jobs, queue) = sync_channel(HELPER_QUEUE_MAX);
         let thread = spawn_helper(spec, move || run_writeback(&queue))?;
-        Ok(Self { jobs, _thread: Arc::new(thread) })
+        Ok(Self { jobs, thread: Arc::new(thread) })
     }
 
     /// Asks that writeback of a range begins (about every 8 MiB of a file). Best effort: an error shows at the sync.
@@ -72,6 +72,21 @@ impl Writeback {
     /// [`QueueFull`]: nothing was synced, no completion will come.
     pub fn sync(&self, file: Arc<LogFile>, token: u64, completer: Completer) -> Result<(), QueueFull> {
         self.jobs.try_send(WritebackJob::Sync { file, token, completer }).map_err(|_| QueueFull)
+    }
+
+    /// Ends the thread once its queue is done and waits for that, if this is the last clone. **Blocks.**
+    pub fn finish(self) {
+        drop(self.jobs);
+        join(self.thread);
+    }
+}
+
+/// Waits for a helper whose last sender is gone; whoever is not the last to say so does not wait.
+fn join(thread: Arc<JoinHandle<()>>) {
+    if let Some(thread) = Arc::into_inner(thread)
+        && thread.join().is_err()
+    {
+        tracing::error!("a helper thread panicked");
     }
 }
 
@@ -99,7 +114,7 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub struct Maintenance {
     jobs: SyncSender<Job>,
-    _thread: Arc<JoinHandle<()>>,
+    thread: Arc<JoinHandle<()>>,
 }
 
 impl fmt::Debug for Maintenance {
@@ -120,7 +135,7 @@ impl Maintenance {
                 job();
             }
         })?;
-        Ok(Self { jobs, _thread: Arc::new(thread) })
+        Ok(Self { jobs, thread: Arc::new(thread) })
     }
 
     /// Queues a job. It mails its own result back: with [`crate::Mailboxes::send_waiting`] or [`Completer::complete`].
@@ -139,6 +154,12 @@ impl Maintenance {
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.post(move || drop(reply.send(job())))?;
         answer.await.map_err(|_| QueueFull)
+    }
+
+    /// Ends the thread once its queue is done and waits for that, if this is the last clone. **Blocks.**
+    pub fn finish(self) {
+        drop(self.jobs);
+        join(self.thread);
     }
 }
 

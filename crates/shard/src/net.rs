@@ -12,7 +12,7 @@ use bytes::{BufMut, BytesMut};
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, sockopt};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use types::limits::{LISTEN_BACKLOG, SENDFILE_BYTES_MAX};
+use types::limits::{GATHER_BATCHES_MAX, LISTEN_BACKLOG, SENDFILE_BYTES_MAX};
 
 use crate::file::LogFile;
 
@@ -273,12 +273,11 @@ impl Socket {
         let room = buffer.spare_capacity_mut();
         assert!(!room.is_empty());
         let (start, bytes) = (room.as_mut_ptr(), room.len());
-        let read = self.stream.try_io(Interest::READABLE, || {
+        let read = self.try_partly(Interest::READABLE, bytes, || {
             // SAFETY: the kernel writes at most `bytes` bytes to `buffer`'s spare capacity, borrowed until here.
             let read = unsafe { libc::recv(self.stream.as_raw_fd(), start.cast(), bytes, libc::MSG_DONTWAIT) };
             if read < 0 { Err(io::Error::last_os_error()) } else { Ok(read as usize) }
-        });
-        let read = would_wait(read)?;
+        })?;
         if let Some(read) = read {
             // SAFETY: the kernel has just initialised the first `read` bytes of the spare capacity.
             unsafe { buffer.advance_mut(read) };
@@ -294,16 +293,38 @@ impl Socket {
     /// The connection's; `BrokenPipe` or `ConnectionReset` when the other end is gone.
     pub fn try_send(&self, slices: &[IoSlice<'_>], more: bool) -> io::Result<Option<usize>> {
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
-        would_wait(self.stream.try_io(Interest::WRITABLE, || {
+        let slices = &slices[..slices.len().min(GATHER_BATCHES_MAX)];
+        let bytes = slices.iter().map(|slice| slice.len()).sum();
+        self.try_partly(Interest::WRITABLE, bytes, || {
             // SAFETY: an all-zero msghdr is an empty message.
             let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
             message.msg_iov = slices.as_ptr().cast_mut().cast();
-            message.msg_iovlen = slices.len().min(1024) as _;
+            message.msg_iovlen = slices.len() as _;
             // SAFETY: `IoSlice` is documented to have the layout of iovec on Unix; the slices outlive the call, and
             // sendmsg only reads through them.
             let sent = unsafe { libc::sendmsg(self.stream.as_raw_fd(), &raw const message, flags) };
             if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
-        }))
+        })
+    }
+
+    /// Runs a call that may move up to `bytes` bytes. One that moved fewer has emptied (or filled) the socket: it is
+    /// not ready any more until epoll, which is edge-triggered, says so. That saves the call that would only have
+    /// answered EAGAIN. An end of the stream is not forgotten by this: tokio keeps it apart.
+    fn try_partly(
+        &self,
+        interest: Interest,
+        bytes: usize,
+        mut call: impl FnMut() -> io::Result<usize>,
+    ) -> io::Result<Option<usize>> {
+        let mut moved = None;
+        let result = self.stream.try_io(interest, || match call()? {
+            part if 0 < part && part < bytes => {
+                moved = Some(part);
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            part => Ok(part),
+        });
+        if moved.is_some() { Ok(moved) } else { would_wait(result) }
     }
 
     /// Sends up to `bytes` (and at most [`SENDFILE_BYTES_MAX`]) of `file` from `position`, without copying them here.

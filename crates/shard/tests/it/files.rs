@@ -106,5 +106,10 @@ fn maintenance_thread_runs_jobs_in_order_and_answers() {
         let cut = maintenance.run(move || second.truncate_blocking(100)).await.expect("room");
         cut.expect("cut");
         assert_eq!(log.size_bytes().expect("known"), 100);
+        let third = log.clone();
+        maintenance.post(move || third.truncate_blocking(7).expect("cut")).expect("room");
+        maintenance.clone().finish();
+        maintenance.finish();
+        assert_eq!(log.size_bytes().expect("known"), 7);
     });
 }

@@ -66,6 +66,42 @@ fn bytes_go_both_ways_and_the_end_is_seen() {
     });
 }
 
+/// Small reads that each empty the socket, against a peer that writes at every moment in between, and at last ends.
+#[test]
+fn many_short_reads_miss_neither_bytes_nor_the_end() {
+    const MESSAGES: u32 = 3000;
+    on_shard(AppendBackend::Ring, |_| async {
+        let (socket, mut client) = connected(ListenerOptions::default()).await;
+        let writer = std::thread::spawn(move || {
+            for number in 0..MESSAGES {
+                client.write_all(&number.to_be_bytes()).expect("connected");
+                if number % 64 == 0 {
+                    std::thread::sleep(std::time::Duration::from_micros(u64::from(number % 200)));
+                }
+            }
+        });
+        let mut buffer = BytesMut::new();
+        while read_some(&socket, &mut buffer).await > 0 {}
+        assert_eq!(buffer.len(), MESSAGES as usize * 4);
+        assert!(buffer.chunks(4).enumerate().all(|(index, chunk)| chunk == (index as u32).to_be_bytes()));
+        writer.join().expect("wrote all");
+    });
+}
+
+/// Bytes and the end arrive together: the read that takes the bytes must leave the end to be seen.
+#[test]
+fn end_that_came_with_the_last_bytes_is_seen() {
+    on_shard(AppendBackend::Ring, |_| async {
+        let (socket, mut client) = connected(ListenerOptions::default()).await;
+        client.write_all(b"last").expect("connected");
+        drop(client);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        let mut buffer = BytesMut::new();
+        assert_eq!(read_some(&socket, &mut buffer).await, 4);
+        assert_eq!(read_some(&socket, &mut buffer).await, 0);
+    });
+}
+
 #[test]
 fn full_connection_makes_the_sender_wait_and_loses_nothing() {
     const BYTES: usize = 4 << 20;
