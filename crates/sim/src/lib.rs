@@ -1,1 +1,52 @@
-//! sim
+//! A deterministic simulator of one node: the sans-IO parts of Ringlog over a modelled disk, with faults, judged by
+//! invariants. One seed, one run, to the byte; no task, clock, socket or real file anywhere.
+//!
+//! Read in this order: [`scenario`] says what a run is made of; [`world`] runs it; [`disk`] is what it runs on and what
+//! can go wrong there; [`invariants`] (one file each) is what must hold; [`history`] is what they judge by. `storage::mutants`
+//! are rules broken on purpose, each of which some scenario must catch.
+//!
+//! Does not check: more than one node, compaction, transactions, the coordinator, the metadata quorum, reads that fail,
+//! a host that reorders what one effect does.
+
+pub mod client;
+pub mod disk;
+pub mod faults;
+pub mod history;
+pub mod invariants;
+pub mod rng;
+pub mod scenario;
+pub mod trace;
+pub mod world;
+
+use faults::Tally;
+use scenario::Scenario;
+use world::{Violation, World};
+
+/// What a run came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// Everything it did, as one number.
+    pub trace_hash: u64,
+    /// The faults it met.
+    pub tally: Tally,
+    /// What it broke, if anything.
+    pub violation: Option<Violation>,
+}
+
+/// Runs one seed of a scenario.
+#[must_use]
+pub fn run(scenario: Scenario, seed: u64) -> Outcome {
+    let mut world = World::new(scenario, seed, false);
+    let violation = world.run().err();
+    Outcome { seed, trace_hash: world.trace().hash(), tally: world.tally().clone(), violation }
+}
+
+/// Runs one seed and keeps what happened, line by line, for reading.
+#[must_use]
+pub fn explain(scenario: Scenario, seed: u64) -> (Option<Violation>, Vec<String>) {
+    let mut world = World::new(scenario, seed, true);
+    let violation = world.run().err();
+    (violation, world.trace().lines().to_vec())
+}

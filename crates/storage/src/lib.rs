@@ -25,6 +25,7 @@ pub mod file;
 mod harness;
 pub mod index;
 pub mod log;
+pub mod mutants;
 pub mod producers;
 pub mod read;
 pub mod recovery;

@@ -1,0 +1,42 @@
+//! What must hold whatever happens, one file each.
+
+use crate::history::{History, Seen};
+use crate::scenario::Scenario;
+
+mod acked_batches_survive;
+mod acks_wait_for_their_mark;
+mod duplicates_are_rejected;
+mod heals;
+mod log_start_is_kept;
+mod marks_only_rise;
+mod offsets_are_not_reused;
+mod reads_match_appends;
+mod recovery_is_bounded;
+
+/// Something that must hold.
+pub trait Invariant {
+    /// Its name: a claim.
+    fn name(&self) -> &'static str;
+
+    /// Judges what was seen, with everything that came before. `history` already contains it.
+    ///
+    /// # Errors
+    /// How it was broken.
+    fn judge(&mut self, seen: &Seen<'_>, history: &History) -> Result<(), String>;
+}
+
+/// All of them, at the start of a run of `scenario`.
+#[must_use]
+pub fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
+    vec![
+        Box::<offsets_are_not_reused::OffsetsAreNotReused>::default(),
+        Box::<marks_only_rise::MarksOnlyRise>::default(),
+        Box::<acks_wait_for_their_mark::AcksWaitForTheirMark>::default(),
+        Box::<reads_match_appends::ReadsMatchAppends>::default(),
+        Box::new(acked_batches_survive::AckedBatchesSurvive::new(scenario.every_ack_is_durable)),
+        Box::<duplicates_are_rejected::DuplicatesAreRejected>::default(),
+        Box::<log_start_is_kept::LogStartIsKept>::default(),
+        Box::<recovery_is_bounded::RecoveryIsBounded>::default(),
+        Box::<heals::Heals>::default(),
+    ]
+}
