@@ -249,6 +249,12 @@ impl<R: ConfigRules> QuorumNode<R> {
         self.effects.pop_front()
     }
 
+    /// Whether no work waits to be polled.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.effects.is_empty()
+    }
+
     /// Ends the node after a failed append. Returns everyone still owed a reply; the image is what is committed.
     #[must_use]
     pub fn abandon(self) -> (Arc<MetadataImage>, Vec<Ticket>) {
@@ -342,15 +348,15 @@ impl<R: ConfigRules> QuorumNode<R> {
             }
             self.effects.push_back(NodeEffect::Publish { image: Arc::clone(&self.image), changed, replies });
         }
-        self.snapshot_if_due(now);
+        if self.options.snapshot_bytes_between <= self.bytes_since_snapshot {
+            self.take_snapshot(now);
+        }
         Ok(())
     }
 
-    fn snapshot_if_due(&mut self, now: Now) {
-        if self.bytes_since_snapshot < self.options.snapshot_bytes_between
-            || self.snapshot_in_flight.is_some()
-            || self.controller.is_none()
-        {
+    /// Asks for a snapshot of what was committed since the last one, if anything was.
+    pub fn take_snapshot(&mut self, now: Now) {
+        if self.bytes_since_snapshot == 0 || self.snapshot_in_flight.is_some() || !self.is_ready() {
             return;
         }
         self.bytes_since_snapshot = 0;
