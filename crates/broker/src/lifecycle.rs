@@ -18,6 +18,7 @@ use types::{ShardId, TopicId, TopicPartition};
 use crate::config::{AppendBackend, Config, Endpoint};
 use crate::connection::ConnectionOrigin;
 use crate::control::{self, Control, ControlSpec};
+use crate::http::Http;
 use crate::log_dirs::{LogDir, LogDirError};
 use crate::mail::Mail;
 use crate::meta_properties;
@@ -61,6 +62,8 @@ pub struct StartReport {
     pub endpoints: Vec<Endpoint>,
     /// The addresses it listens on.
     pub listening: Vec<SocketAddr>,
+    /// Where it serves metrics and health, if it does.
+    pub http: Option<SocketAddr>,
     /// The cluster's id.
     pub cluster_id: String,
     /// Partitions opened.
@@ -82,6 +85,7 @@ pub struct Node {
     mailboxes: Mailboxes<Mail>,
     control: Option<Control>,
     shared: Arc<NodeShared>,
+    http: Arc<Http>,
     report: StartReport,
 }
 
@@ -121,6 +125,9 @@ pub fn start(config: Config) -> Result<Node, StartError> {
     let (receivers, mailboxes) = shard::mailboxes::<Mail>(shards)
         .map_err(|error| StartError::Control(format!("no descriptors for the shards' mailboxes: {error}")))?;
     let sockets = bind(&config)?;
+    let http_socket = config.http_listener.as_deref().map(Http::bind).transpose().map_err(|error| {
+        StartError::Listener { listener: "ringlog.http.listener".to_owned(), reason: error.to_string() }
+    })?;
     let listening: Vec<SocketAddr> = sockets.iter().map(|(_, _, address)| *address).collect();
     let endpoints = advertise(&config, &listening);
     let control = control::start(ControlSpec {
@@ -131,6 +138,17 @@ pub fn start(config: Config) -> Result<Node, StartError> {
         mailboxes: mailboxes.clone(),
         shards,
     })?;
+    let http = Arc::new(Http::default());
+    let mut http_address = None;
+    if let Some(socket) = http_socket {
+        http_address = socket.local_addr().ok();
+        let http = Arc::clone(&http);
+        control.host(async move {
+            if let Err(error) = http.serve(socket).await {
+                tracing::error!(%error, "HTTP is not served any more");
+            }
+        });
+    }
     let shared = Arc::new(NodeShared {
         connections: Connections::new(&config, shards),
         config: Arc::clone(&config),
@@ -193,11 +211,13 @@ pub fn start(config: Config) -> Result<Node, StartError> {
     for outcome in ready {
         outcome.map_err(|(shard, source)| StartError::Shard { shard, source })?;
     }
+    http.set_ready(&shared);
     let opened = std::mem::take(&mut *opened.lock().expect("shards have started"));
     let report = StartReport {
         shards,
         endpoints,
         listening,
+        http: http_address,
         cluster_id: cluster_id.to_string(),
         partitions: opened.partitions,
         partitions_recovered: opened.recovered,
@@ -205,7 +225,7 @@ pub fn start(config: Config) -> Result<Node, StartError> {
         offline: opened.offline,
         took_ms: began.elapsed().as_millis() as u64,
     };
-    Ok(Node { shards: handles, ends, mailboxes, control: Some(control), shared, report })
+    Ok(Node { shards: handles, ends, mailboxes, control: Some(control), shared, http, report })
 }
 
 fn open(state: &std::rc::Rc<ShardState>, found: &Found, opened: &Mutex<Opened>) {
@@ -255,6 +275,7 @@ impl Node {
     /// Stops: no new connections, parked requests answered, logs flushed and closed with their clean markers. Blocks the
     /// calling thread until all is on disk.
     pub fn stop(mut self) {
+        self.http.set_stopping();
         let mut stopping = Vec::new();
         for handle in &self.shards {
             let (stopped, done) = oneshot::channel();
