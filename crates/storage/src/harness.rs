@@ -35,6 +35,17 @@ impl Dir for MemDir {
     }
 }
 
+impl CleanedFiles for MemDir {
+    fn append(&mut self, file: FileName, bytes: &[u8]) -> io::Result<()> {
+        self.files.entry(file.to_string()).or_default().extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(&mut self, _file: FileName) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A log, its folder, a clock.
 pub(crate) struct Host {
     pub log: PartitionLog,
@@ -232,6 +243,18 @@ impl Host {
         let epoch = LeaderEpoch::new(self.epoch().value() + 1);
         host.log.set_leader_epoch(now, epoch).unwrap();
         Ok((host, recovered.report))
+    }
+
+    /// Cleans in place of the maintenance thread; false when nothing is due.
+    pub fn clean(&mut self) -> bool {
+        let (now, end) = (self.now(), self.log.offsets().visible);
+        let Some(job) = self.log.begin_compaction(now, end) else { return false };
+        let mut cleaned = MemDir::default();
+        let outcome = job.run(&self.dir, &mut cleaned);
+        assert!(outcome.is_ok(), "{outcome:?}");
+        self.dir.files.append(&mut cleaned.files);
+        self.log.finish_compaction(now, outcome);
+        true
     }
 
     /// Reads one slice's bytes.

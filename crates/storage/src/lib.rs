@@ -34,6 +34,7 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
+pub use compaction::{CleanedFiles, CompactionFault, CompactionJob, CompactionOutcome};
 pub use config::{CleanupPolicy, LogConfig};
 pub use effect::{Effect, IoFault, IoFaultKind, LogEvent, OpId};
 pub use epochs::EpochEnd;

@@ -150,6 +150,8 @@ pub struct SegmentInfo {
     pub bytes: u64,
     /// The offset after its last batch (for an empty one its base).
     pub next_offset: Offset,
+    /// The first batch's timestamp; `None` when empty.
+    pub first_timestamp: Option<Timestamp>,
     /// The largest timestamp in it; `None` when empty.
     pub largest_timestamp: Option<Timestamp>,
     /// Whether it takes appends.
@@ -372,6 +374,9 @@ pub struct PartitionLog {
 
     setup: Option<FolderChange>,
     pub(crate) swap: Option<Swap>,
+    pub(crate) swaps_waiting: VecDeque<Swap>,
+    /// A maintenance thread is cleaning.
+    pub(crate) compaction_running: bool,
     /// Segments taken out, to be marked deleted once a checkpoint of this generation is stored.
     doomed: Vec<(u64, Vec<FileName>)>,
     /// Marked files and when they go.
@@ -461,6 +466,8 @@ impl PartitionLog {
             start_moved: None,
             setup: Some(parts.setup),
             swap: None,
+            swaps_waiting: VecDeque::new(),
+            compaction_running: false,
             doomed: Vec::new(),
             deletions: Vec::new(),
             producers_expire_ns: now.monotonic_ns.saturating_add(PRODUCERS_EXPIRE_NS),
@@ -631,8 +638,7 @@ impl PartitionLog {
             self.deletions.iter().filter(|(at, _)| *at <= now.monotonic_ns).map(|&(_, file)| file).collect();
         self.deletions.retain(|(at, _)| now.monotonic_ns < *at);
         for file in due {
-            let op = self.op(Purpose::Delete(file));
-            self.effects.push_back(Effect::Delete { op, file });
+            self.delete_file(file);
         }
         if self.producers_expire_ns <= now.monotonic_ns {
             self.producers.expire(now.wall, self.config.producer_id_expiration_ms);
@@ -763,6 +769,7 @@ impl PartitionLog {
                 id: segment.id,
                 bytes: segment.bytes,
                 next_offset: segment.next_offset,
+                first_timestamp: segment.first_timestamp,
                 largest_timestamp: segment.largest.map(|(timestamp, _)| timestamp),
                 active: Some(segment.id) == active,
             })
@@ -817,6 +824,12 @@ impl PartitionLog {
         self.poisoned
     }
 
+    /// Whether `close` was called.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     /// Everything below is covered by the stored checkpoint: recovery would not read it.
     #[must_use]
     pub fn recovery_point(&self) -> Offset {
@@ -869,7 +882,10 @@ impl PartitionLog {
         }
         let first_timestamp =
             active.first_timestamp.or_else(|| gather.batches.first().map(|(info, _)| info.max_timestamp));
-        if let (Some(segment_ms), Some(first)) = (self.config.segment_ms, first_timestamp) {
+        // What is not sealed is not compacted: the lag bounds a segment's age too, as Kafka has it.
+        let lag_ms_max = self.config.max_compaction_lag_ms.filter(|_| self.config.cleanup_policy.compact);
+        let segment_ms = [self.config.segment_ms, lag_ms_max].into_iter().flatten().min();
+        if let (Some(segment_ms), Some(first)) = (segment_ms, first_timestamp) {
             let age_ms = next.max_timestamp.millis().saturating_sub(first.millis());
             let age_ms_max = segment_ms.saturating_sub(self.config.segment_jitter_ms);
             if i64::try_from(age_ms_max).unwrap_or(i64::MAX) < age_ms {
@@ -1470,10 +1486,18 @@ impl PartitionLog {
         self.doomed.push((self.generation, files));
     }
 
+    pub(crate) fn delete_file(&mut self, file: FileName) {
+        let op = self.op(Purpose::Delete(file));
+        self.effects.push_back(Effect::Delete { op, file });
+    }
+
     // ---- closing ----
 
     fn advance_close(&mut self) {
-        let idle = matches!(self.writing, Writing::Idle) && self.queue.is_empty() && self.swap.is_none();
+        let idle = matches!(self.writing, Writing::Idle)
+            && self.queue.is_empty()
+            && self.swap.is_none()
+            && self.swaps_waiting.is_empty();
         if !self.closing || self.closed || !idle || self.checkpoint.is_some() || self.checkpoint_retry_ns.is_some() {
             return;
         }
@@ -1524,8 +1548,8 @@ impl PartitionLog {
         }
     }
 
-    pub(crate) fn advance_swap(&mut self) {
-        let Some(mut swap) = self.swap.take() else { return };
+    fn advance_swap(&mut self) {
+        let Some(mut swap) = self.swap.take().or_else(|| self.swaps_waiting.pop_front()) else { return };
         loop {
             if !swap.change.is_done() {
                 self.order_folder_stage(&mut swap.change, Purpose::Swap);
@@ -1550,6 +1574,12 @@ impl PartitionLog {
                     {
                         segment.stage = Stage::Live;
                     }
+                    let delay_ns = self.config.file_delete_delay_ms.saturating_mul(NS_PER_MS);
+                    let due_ns = self.now.monotonic_ns.saturating_add(delay_ns);
+                    let files =
+                        swap.replaced.iter().flat_map(|&id| SegmentFileKind::ALL.map(|kind| FileName::live(id, kind)));
+                    self.deletions.extend(files.map(|file| (due_ns, file.at(Stage::Deleted))));
+                    // The next one begins at the next call.
                     return;
                 }
             }
@@ -1565,8 +1595,6 @@ impl PartitionLog {
             for kind in SegmentFileKind::ALL {
                 let file = segment.file(kind);
                 retire.push(FolderStep::Rename(file, file.at(Stage::Deleted)));
-                let delay_ns = self.config.file_delete_delay_ms.saturating_mul(NS_PER_MS);
-                self.deletions.push((self.now.monotonic_ns.saturating_add(delay_ns), file.at(Stage::Deleted)));
             }
         }
         let first = self.segments.iter().position(|segment| swap.replaced.contains(&segment.id)).unwrap_or(0);

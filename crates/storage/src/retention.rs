@@ -159,6 +159,7 @@ mod tests {
             id: SegmentId::new(Offset::new(base)),
             bytes,
             next_offset: Offset::new(next),
+            first_timestamp: None,
             largest_timestamp: (0 < bytes).then_some(Timestamp::from_millis(largest)),
             active,
         }

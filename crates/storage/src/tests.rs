@@ -584,3 +584,190 @@ fn retention_of_everything_leaves_an_empty_log_that_remembers_its_end() {
         assert_eq!(again.write(produced(1, 10, 5, None)), end);
     }
 }
+
+fn compacted() -> LogConfig {
+    LogConfig {
+        cleanup_policy: CleanupPolicy { delete: false, compact: true },
+        min_cleanable_dirty_ratio_permille: 0,
+        segment_bytes: 1500,
+        ..small()
+    }
+}
+
+type Keyed = Vec<(i64, Vec<u8>, Option<Vec<u8>>)>;
+
+/// Every record with its key.
+fn keyed_records(host: &Host) -> Keyed {
+    let mut records = Vec::new();
+    let offsets = host.log.offsets();
+    let mut next = offsets.log_start;
+    while next < offsets.visible {
+        let range = ReadRange { start: next, end: offsets.visible, bytes_max: 700, at_least_one: true };
+        let bytes = host.fetch(&range).unwrap();
+        if bytes.is_empty() {
+            break;
+        }
+        let view = batch::check(&bytes).unwrap();
+        for record in view.records().unwrap() {
+            let record = record.unwrap();
+            let offset = view.base_offset().value() + i64::from(record.offset_delta);
+            let key = record.key.unwrap_or_default().to_vec();
+            records.push((offset, key, record.value.map(<[u8]>::to_vec)));
+        }
+        next = view.last_offset().plus(1);
+    }
+    records
+}
+
+/// The state that a reader of the whole log ends with.
+fn state(records: &Keyed) -> std::collections::BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut state = std::collections::BTreeMap::new();
+    for (_, key, value) in records {
+        match value {
+            Some(value) => state.insert(key.clone(), value.clone()),
+            None => state.remove(key),
+        };
+    }
+    state
+}
+
+fn with_keys(batches: u32) -> Host {
+    let mut host = Host::new(compacted());
+    for i in 0..batches {
+        host.now_ms += 10;
+        let record = |n: u32| {
+            let key = Some(format!("key-{}", (i * 7 + n * 3) % 11).into_bytes());
+            (key, (!(i + n).is_multiple_of(5)).then(|| format!("value-{i}-{n}").into_bytes()))
+        };
+        let ms = host.now_ms as i64;
+        let producer = producer(i64::from(i % 3), 0, (i / 3 * 2) as i32);
+        host.write(keyed(&[record(0), record(1)], ms, producer));
+    }
+    host
+}
+
+#[test]
+fn compaction_keeps_the_last_value_of_each_key_at_its_offset() {
+    let mut host = with_keys(120);
+    let before = keyed_records(&host);
+    let bytes_before = host.log.size_bytes();
+    let end = host.log.offsets().written;
+    assert!(host.clean());
+    host.settle();
+    let after = keyed_records(&host);
+    assert!(host.log.size_bytes() * 2 < bytes_before);
+    assert_eq!(state(&after), state(&before));
+    assert!(after.iter().all(|record| before.contains(record)), "nothing is moved or changed");
+    assert_eq!(host.log.offsets().written, end);
+    // Tombstones are still there, until their horizon has passed.
+    assert!(after.iter().any(|(_, _, value)| value.is_none()));
+    assert!(host.dir.files.keys().all(|name| !name.ends_with(".cleaned") && !name.ends_with(".swap")));
+    assert!(!host.clean(), "nothing is dirty");
+
+    // Half an hour of new data later the old tombstones go.
+    host.now_ms += 25 * 3600 * 1000;
+    for i in 0..40 {
+        let ms = host.now_ms as i64;
+        host.write(keyed(&[(Some(b"other".to_vec()), Some(vec![i; 30]))], ms, None));
+    }
+    let dirty_from = end;
+    assert!(host.clean());
+    host.settle();
+    let last = keyed_records(&host);
+    assert!(last.iter().filter(|(offset, ..)| *offset < dirty_from.value() - 20).all(|(_, _, value)| value.is_some()));
+
+    // Sequence windows survive a restart from the log alone.
+    let mut dir = host.dir.clone();
+    dir.files.remove("ringlog.checkpoint");
+    let (mut again, _) = host.reopen_dir(dir, LastStop::ProcessDied).unwrap();
+    assert_eq!(keyed_records(&again), last);
+    assert!(matches!(
+        again.append(keyed(&[(None, None), (None, None)], 5, producer(2, 0, 78)), 0),
+        Ok(Admission::Duplicate { .. })
+    ));
+}
+
+#[test]
+fn every_start_in_a_compacted_log_reads_from_the_next_record_there_is() {
+    let mut host = with_keys(120);
+    assert!(host.clean());
+    host.settle();
+    let records = host.read_all();
+    let end = host.log.offsets().visible;
+    for start in 0..end.value() {
+        let expected: Vec<_> = records.iter().filter(|(offset, _)| start <= *offset).cloned().collect();
+        assert_eq!(host.read_from(Offset::new(start), end), expected, "from {start}");
+    }
+}
+
+#[test]
+fn a_crash_at_every_step_of_a_swap_loses_nothing() {
+    let before = with_keys(60);
+    let expected = state(&keyed_records(&before));
+    let end = before.log.offsets().written;
+    let mut steps = 0;
+    loop {
+        let mut host = with_keys(60);
+        assert!(host.clean());
+        let mut finished = false;
+        for _ in 0..steps {
+            finished = !host.step();
+        }
+        for last_stop in [LastStop::ProcessDied, LastStop::PowerLost] {
+            let (mut again, _) = host
+                .reopen(last_stop)
+                .unwrap_or_else(|fault| panic!("after {steps} steps {:?}: {fault}", host.trace.last()));
+            assert_eq!(state(&keyed_records(&again)), expected, "after {steps} steps");
+            assert_eq!(again.log.offsets().written, end);
+            let left: Vec<&String> = again
+                .dir
+                .files
+                .keys()
+                .filter(|name| name.ends_with(".cleaned") || name.ends_with(".swap") || name.ends_with(".deleted"))
+                .collect();
+            assert!(left.is_empty(), "{left:?}");
+            // And it can go on: the rest is cleaned and nothing else changes.
+            again.now_ms += 10;
+            while again.clean() {
+                again.settle();
+            }
+            assert_eq!(state(&keyed_records(&again)), expected);
+            assert_eq!(again.write(produced(1, 10, 5, None)), end);
+        }
+        if finished {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(30 < steps, "{steps}");
+}
+
+#[test]
+fn planner_waits_for_lag_ratio_and_stability() {
+    use crate::compaction::{Policy, plan};
+    let segment = |base: i64, largest: i64, active: bool| SegmentInfo {
+        id: SegmentId::new(Offset::new(base)),
+        bytes: 100,
+        next_offset: Offset::new(base + 10),
+        first_timestamp: Some(Timestamp::from_millis(largest)),
+        largest_timestamp: Some(Timestamp::from_millis(largest)),
+        active,
+    };
+    let segments = [segment(0, 100, false), segment(10, 200, false), segment(20, 300, false), segment(30, 400, true)];
+    let policy = Policy {
+        dirty_ratio_permille_min: 500,
+        lag_ms_min: 0,
+        lag_ms_max: None,
+        clean_offset: Offset::ZERO,
+        stable_offset: Offset::new(40),
+    };
+    let now = Timestamp::from_millis(1000);
+    let to = |policy: Policy| plan(&segments, now, &policy).map(|plan| plan.dirty_to.value());
+    assert_eq!(to(policy), Some(30));
+    assert_eq!(to(Policy { lag_ms_min: 750, ..policy }), Some(20));
+    assert_eq!(to(Policy { lag_ms_min: 950, ..policy }), None);
+    assert_eq!(to(Policy { stable_offset: Offset::new(29), ..policy }), Some(20));
+    assert_eq!(to(Policy { clean_offset: Offset::new(20), ..policy }), None);
+    assert_eq!(to(Policy { clean_offset: Offset::new(20), lag_ms_max: Some(700), ..policy }), Some(30));
+    assert_eq!(to(Policy { clean_offset: Offset::new(30), ..policy }), None);
+}
