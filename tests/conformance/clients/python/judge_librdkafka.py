@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition, TIMESTAMP_NOT_AVAILABLE
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition, TIMESTAMP_NOT_AVAILABLE
 from confluent_kafka import IsolationLevel  # noqa: F401  (its absence means too old a client)
 from confluent_kafka.admin import (
     AdminClient,
@@ -130,7 +130,14 @@ class Librdkafka(Adapter):
 
     def bounds(self, topic, partition):
         self.helper.list_topics(topic, timeout=20)  # The client asks about no partition that it has not heard of.
-        return self.helper.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)
+        for left in range(20, -1, -1):
+            try:
+                return self.helper.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)
+            except KafkaException as fault:
+                # A partition made a moment ago may not have its leader yet; this one call of the client does not retry.
+                if left == 0 or fault.args[0].code() not in (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError._UNKNOWN_PARTITION):
+                    raise
+                time.sleep(0.1)
 
     def member(self, *args):
         return Member(self, *args)

@@ -1,0 +1,2 @@
+//! Crash tests.
+fn main() {}
