@@ -1,7 +1,7 @@
 //! One pinned thread per core and what it needs of the kernel: the executor, the log ring, mailboxes between shards,
 //! timers, files, sockets and sendfile. It executes what the sans-IO crates decide; it knows nothing of Kafka.
 //!
-//! Read in this order: [`runtime`] (a shard and its turn), [`mailbox`], [`ring`], [`file`], [`dir`], [`helper`],
+//! Read in this order: [`runtime`] (a shard and its turn), [`mailbox`], [`ring`], [`mod@file`], [`dir`], [`helper`],
 //! [`net`], [`placement`], [`budget`], [`probe`].
 //!
 //! # A turn

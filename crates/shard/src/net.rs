@@ -346,6 +346,15 @@ impl Socket {
         Ok(sent)
     }
 
+    /// Closes at once and throws away what the kernel has not sent yet; the other end sees a reset. For when those bytes
+    /// must not leave, as sendfile's are taken from the file only when they do.
+    pub fn abort(self) {
+        let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+        if let Err(error) = socket::setsockopt(&self.stream, sockopt::Linger, &at_once) {
+            tracing::debug!(peer = %self.peer, %error, "a connection is closed, not reset");
+        }
+    }
+
     /// Ends the sending half; the other end reads what is under way and then the end.
     ///
     /// # Errors

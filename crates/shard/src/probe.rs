@@ -341,11 +341,17 @@ fn statx(path: &Path, mask: libc::c_uint) -> io::Result<libc::statx> {
 /// Rewords what the kernel answers to a ring, so that whoever runs the node knows the cure.
 pub(crate) fn uring_denied(error: io::Error) -> io::Error {
     let cure = match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => {
-            "the kernel denies io_uring: in a container allow it in the seccomp profile (Docker: \
-             --security-opt seccomp=<profile with io_uring_setup, io_uring_enter, io_uring_register>), else set \
-             sysctl kernel.io_uring_disabled=0"
-        }
+        Some(libc::EPERM | libc::EACCES) => match read_number(Path::new("/proc/sys/kernel/io_uring_disabled")) {
+            Some(2) => "io_uring is switched off for everybody: set sysctl kernel.io_uring_disabled=0",
+            Some(1) => {
+                "io_uring is switched off for ordinary users: set sysctl kernel.io_uring_disabled=0, or run in the group \
+                 that sysctl kernel.io_uring_group names"
+            }
+            _ => {
+                "io_uring is denied by a filter, as containers have: allow io_uring_setup, io_uring_enter and \
+                 io_uring_register in the seccomp profile (Docker: --security-opt seccomp=<profile>)"
+            }
+        },
         Some(libc::ENOSYS) => "this kernel has no io_uring: Linux 6.1 or newer is needed",
         Some(libc::EINVAL) => "this kernel's io_uring is too old: Linux 6.1 or newer is needed",
         Some(libc::ENOMEM) => "the ring does not fit the locked-memory limit: raise it (`ulimit -l`, LimitMEMLOCK=)",

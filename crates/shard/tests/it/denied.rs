@@ -15,7 +15,7 @@ fn denied_io_uring_is_an_error_that_names_the_cure() {
     let (mut receivers, _mailboxes) = mailboxes::<u64>(1).expect("eventfds");
     let error = spawn(ShardSpec::new(ShardId::new(0)), receivers.remove(0), |_| async {}).expect_err("denied");
     assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
-    for word in ["io_uring", "seccomp", "io_uring_disabled"] {
+    for word in ["io_uring", "seccomp", "io_uring_enter"] {
         assert!(error.to_string().contains(word), "{error}");
     }
     assert_eq!(probe::io_uring().expect_err("denied").to_string(), error.to_string());

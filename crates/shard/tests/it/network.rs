@@ -103,6 +103,19 @@ fn end_that_came_with_the_last_bytes_is_seen() {
 }
 
 #[test]
+fn aborted_connection_is_reset_and_shut_down_one_ends() {
+    on_shard(AppendBackend::Ring, |_| async {
+        let (socket, mut client) = connected(ListenerOptions::default()).await;
+        socket.shutdown_write().expect("connected");
+        assert_eq!(client.read(&mut [0; 8]).expect("the end"), 0);
+        let (socket, mut client) = connected(ListenerOptions::default()).await;
+        socket.abort();
+        let error = client.read(&mut [0; 8]).expect_err("reset");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
 fn full_connection_makes_the_sender_wait_and_loses_nothing() {
     const BYTES: usize = 4 << 20;
     on_shard(AppendBackend::Ring, |_| async {
