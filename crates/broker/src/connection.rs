@@ -15,10 +15,11 @@ use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use replica::SessionId;
-use shard::{Socket, SocketParts};
+use shard::{MemoryGrant, Socket, SocketParts};
 use tokio::sync::Notify;
 use types::ShardId;
 use types::limits::{
@@ -31,6 +32,9 @@ use crate::fetch::MovedSession;
 use crate::mail::Mail;
 use crate::reply::{Reply, ReplyQueue, Segment, SlotId};
 use crate::shard_state::ShardState;
+
+/// How long a connection waits before it asks for memory again.
+const MEMORY_RETRY: Duration = Duration::from_millis(5);
 
 /// Where a connection came in; travels with it when it moves.
 pub(crate) struct ConnectionOrigin {
@@ -66,6 +70,8 @@ pub(crate) struct Connection {
     dirty: Cell<bool>,
     awaiting_writable: Cell<bool>,
     closed: Cell<bool>,
+    /// When it last said or was told something, on the monotonic clock.
+    active_ns: Cell<u64>,
     /// Told when a reply left or the connection closed: the reader looks again whether it may go on.
     progress: Notify,
     traffic: Traffic,
@@ -123,6 +129,7 @@ impl Connection {
             dirty: Cell::new(false),
             awaiting_writable: Cell::new(false),
             closed: Cell::new(false),
+            active_ns: Cell::new(state.now().monotonic_ns),
             progress: Notify::new(),
             traffic: Traffic::default(),
             compressed_batches: Cell::new(0),
@@ -133,7 +140,7 @@ impl Connection {
             connection.session.set(Some(session.id()));
             state.fetch_sessions.borrow_mut().adopt(state.now().monotonic_ns, session);
         }
-        state.connection_opened();
+        state.connection_opened(&connection);
         let state = Rc::clone(state);
         tokio::task::spawn_local(async move {
             let mut buffer = origin.unread;
@@ -143,11 +150,19 @@ impl Connection {
     }
 
     async fn serve(self: &Rc<Self>, state: &Rc<ShardState>, buffer: &mut BytesMut) -> End {
+        let mut grant: Option<MemoryGrant> = None;
         loop {
             while let Some(frame_bytes) = match frame_size(buffer, state.node.config.request_bytes_max) {
                 Ok(size) => size,
                 Err(reason) => return End::Refused(reason),
             } {
+                if grant.is_none() && frame_bytes > CONNECTION_BUFFER_BYTES {
+                    // Memory is taken before it is used; while there is none, the client waits in its own socket.
+                    grant = match self.take_memory(state, frame_bytes).await {
+                        Ok(grant) => grant,
+                        Err(reason) => return End::Refused(reason),
+                    };
+                }
                 if buffer.len() < frame_bytes {
                     // The rest of the frame in one read, into one piece of memory.
                     buffer.reserve(frame_bytes - buffer.len());
@@ -155,7 +170,8 @@ impl Connection {
                 }
                 let mut frame = buffer.split_to(frame_bytes);
                 frame.advance(4);
-                if let Err(reason) = dispatch::dispatch(state, self, frame).await {
+                self.active_ns.set(state.now().monotonic_ns);
+                if let Err(reason) = dispatch::dispatch(state, self, frame, grant.take()).await {
                     return End::Refused(reason);
                 }
                 if self.closed.get() {
@@ -179,6 +195,27 @@ impl Connection {
                     return End::Gone;
                 }
             }
+        }
+    }
+
+    /// Memory for a frame larger than the connection's own buffer. `None` when the connection was closed meanwhile.
+    async fn take_memory(&self, state: &Rc<ShardState>, bytes: usize) -> Result<Option<MemoryGrant>, String> {
+        let budget = &state.node.memory;
+        if budget.bytes_max() < bytes as u64 {
+            return Err(format!(
+                "the client announced a request of {bytes} bytes, and requests may hold {} bytes of memory in all \
+                 (ringlog.memory.max.bytes)",
+                budget.bytes_max()
+            ));
+        }
+        loop {
+            if let Some(grant) = budget.try_take(bytes as u64) {
+                return Ok(Some(grant));
+            }
+            if self.closed.get() || state.stopping() {
+                return Ok(None);
+            }
+            tokio::time::sleep(MEMORY_RETRY).await;
         }
     }
 
@@ -238,6 +275,15 @@ impl Connection {
     pub(crate) fn close(&self) {
         self.closed.set(true);
         self.progress.notify_one();
+    }
+
+    /// Ends the connection if nothing is under way and it was silent for longer than `idle_ns_max`.
+    pub(crate) fn close_if_idle(&self, now_ns: u64, idle_ns_max: u64) {
+        let silent_ns = now_ns.saturating_sub(self.active_ns.get());
+        if idle_ns_max < silent_ns && self.replies.borrow().is_idle() {
+            tracing::debug!(peer = %self.peer, silent_ns, "idle connection closed (connections.max.idle.ms)");
+            self.close();
+        }
     }
 
     /// Sends what is ready, until done or the socket is full. Once a turn.

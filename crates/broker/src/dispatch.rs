@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use bytes::BytesMut;
+use shard::MemoryGrant;
 use types::ErrorCode;
 use wire::ApiKey;
 use wire::api_versions_response::ApiVersionsResponse;
@@ -31,8 +32,9 @@ pub(crate) async fn dispatch(
     state: &Rc<ShardState>,
     connection: &Rc<Connection>,
     frame: BytesMut,
+    memory: Option<MemoryGrant>,
 ) -> Result<(), String> {
-    let request = match Request::parse(connection, frame) {
+    let request = match Request::parse(connection, frame, memory) {
         Ok(request) => request,
         Err(Ok(unserved)) => return unserved_api(state, connection, &unserved),
         Err(Err(error)) => return Err(error.to_string()),

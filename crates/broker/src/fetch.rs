@@ -24,7 +24,7 @@ use wire::fetch_request::{FetchPartition, FetchRequest};
 use wire::fetch_response::{
     EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
-use wire::{Records, Writer};
+use wire::{ApiKey, Records, Writer};
 
 use crate::connection::Connection;
 use crate::mail::{Mail, PartitionKey, RequestToken, VisibleOffsets};
@@ -144,6 +144,7 @@ pub(crate) struct FetchInFlight {
     isolation: Isolation,
     bytes_min: usize,
     bytes_max: usize,
+    started_ns: u64,
     deadline_ns: u64,
     context: FetchContext<SessionKey, Asked>,
     parts: Vec<Part>,
@@ -222,6 +223,7 @@ pub(crate) fn start(
         isolation,
         bytes_min: fetch.min_bytes.max(0) as usize,
         bytes_max,
+        started_ns: now.monotonic_ns,
         deadline_ns: now.deadline_ns(wait),
         context,
         parts: Vec::new(),
@@ -463,7 +465,7 @@ fn settle(state: &Rc<ShardState>, token: RequestToken) {
 
 fn respond(state: &Rc<ShardState>, mut done: FetchInFlight) {
     trim(&mut done);
-    let FetchInFlight { connection, slot, version, correlation, isolation, context, parts, .. } = done;
+    let FetchInFlight { connection, slot, version, correlation, isolation, started_ns, context, parts, .. } = done;
     // The session says which partitions the reply names; each is known by its place among the parts.
     let mut told: Vec<(SessionKey, usize)> =
         parts.iter().enumerate().map(|(place, part)| (part.key.clone(), place)).collect();
@@ -517,6 +519,7 @@ fn respond(state: &Rc<ShardState>, mut done: FetchInFlight) {
         ..FetchResponse::default()
     };
     state.node.metrics.fetched(fetched_bytes);
+    state.node.metrics.answered(ApiKey::Fetch, state.now().monotonic_ns.saturating_sub(started_ns));
     let writer = frame_response(correlation, version, &response);
     send(state, connection, slot, writer, slices);
 }

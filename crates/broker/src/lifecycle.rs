@@ -11,7 +11,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
 
-use shard::{BoundListener, Listener, ListenerOptions, Mailboxes, ShardHandle, ShardSpec};
+use shard::{BoundListener, Listener, ListenerOptions, Mailboxes, MemoryBudget, ShardHandle, ShardSpec};
 use tokio::sync::oneshot;
 use types::{ShardId, TopicId, TopicPartition};
 
@@ -159,6 +159,7 @@ pub fn start(config: Config) -> Result<Node, StartError> {
         control: control.handle.clone(),
         offline: Offline::default(),
         metrics: Metrics::default(),
+        memory: MemoryBudget::new(memory_bytes_max(&config)),
         files_open_max: (files_open_max / 2 / usize::from(shards)).max(64),
     });
     let found = Arc::new(found);
@@ -309,6 +310,14 @@ fn shard_count(config: &Config) -> u16 {
     let cpus = shard::probe::cpus().map_or(1, |cpus| cpus.len());
     let quota = shard::probe::cgroup().cpu_quota_milli.map_or(usize::MAX, |milli| (milli as usize).div_ceil(1000));
     u16::try_from(cpus.min(quota).max(1)).unwrap_or(u16::MAX)
+}
+
+/// A quarter of the machine's memory or of the cgroup's limit, unless it is configured.
+fn memory_bytes_max(config: &Config) -> u64 {
+    config.memory_bytes_max.unwrap_or_else(|| {
+        let machine = shard::probe::memory_bytes().unwrap_or(1 << 30);
+        shard::probe::cgroup().memory_bytes_max.map_or(machine, |limit| limit.min(machine)) / 4
+    })
 }
 
 type Bound = (Arc<str>, BoundListener, SocketAddr);

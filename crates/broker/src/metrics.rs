@@ -64,7 +64,8 @@ impl Metrics {
         self.fetched_bytes.add(bytes as u64);
     }
 
-    pub(crate) fn files_over_bound(&self) {
+    /// Idle files were closed to stay within the descriptors.
+    pub(crate) fn files_closed(&self) {
         self.files_over_bound.add(1);
     }
 

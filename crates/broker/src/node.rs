@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
+use shard::MemoryBudget;
 use types::ShardId;
 
 use crate::config::{Config, Endpoint};
@@ -26,6 +27,8 @@ pub(crate) struct NodeShared {
     pub(crate) connections: Connections,
     pub(crate) offline: Offline,
     pub(crate) metrics: Metrics,
+    /// What requests of the whole node may hold in memory.
+    pub(crate) memory: MemoryBudget,
     /// Descriptors of log files that one shard may hold.
     pub(crate) files_open_max: usize,
 }

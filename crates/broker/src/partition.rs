@@ -20,6 +20,7 @@ use storage::{
     Admission, AppendFault, Effect, FileName, IoFault, LogEvent, OpId, OutOfRange, PartitionLog, ReadRange, ReadStep,
 };
 use tokio::sync::oneshot;
+use types::limits::WRITEBACK_STEP_BYTES;
 use types::{ErrorCode, LeaderEpoch, Now, Offset, ShardId, Timestamp, TopicPartition};
 
 use crate::fetch::{Isolation, PartitionFetch, PartitionPlan};
@@ -96,6 +97,8 @@ struct Inner {
     parked: Parked<Acked>,
     waiters: FetchWaiters<Watcher>,
     files: Vec<(FileName, Arc<LogFile>)>,
+    /// The file being appended to, and where its next request for writeback begins.
+    writeback: Option<(FileName, u64)>,
     /// DeleteRecords that wait until the log start they asked for is on disk.
     start_moves: Vec<(Offset, oneshot::Sender<()>)>,
     /// The log failed an append: the controller was asked for a new epoch.
@@ -126,6 +129,7 @@ impl Partition {
                 parked: Parked::new(),
                 waiters: FetchWaiters::new(),
                 files: Vec::new(),
+                writeback: None,
                 start_moves: Vec::new(),
                 epoch_asked: false,
             }),
@@ -610,7 +614,10 @@ impl Partition {
         let token = state.log_op(Rc::clone(self), effect.op());
         match effect {
             Effect::Write { file, position, buffers, .. } => match self.open(state, file) {
-                Ok(file) => state.log_ring.write(token.to_u64(), file, position, buffers),
+                Ok(opened) => {
+                    self.start_writeback(file, &opened, position);
+                    state.log_ring.write(token.to_u64(), opened, position, buffers);
+                }
                 Err(error) => state.complete_later(token, Err(error)),
             },
             Effect::Sync { file, .. } => match self.open(state, file) {
@@ -628,6 +635,23 @@ impl Partition {
                 state.file_work(token, &self.log_dir, self.dir(), other);
             }
         }
+    }
+
+    /// Everything below `position` of `file` is written: every [`WRITEBACK_STEP_BYTES`] the kernel is asked to begin
+    /// putting it on the disk, so that dirty pages never pile up into a long stall.
+    fn start_writeback(&self, file: FileName, opened: &Arc<LogFile>, position: u64) {
+        let mut inner = self.inner.borrow_mut();
+        let from = match inner.writeback {
+            Some((known, from)) if known == file => from,
+            _ => position,
+        };
+        if position < from + WRITEBACK_STEP_BYTES {
+            inner.writeback = Some((file, from));
+            return;
+        }
+        inner.writeback = Some((file, position));
+        // A full queue means that the thread is behind already; the kernel will do it in its own time.
+        let _ = self.log_dir.writeback.start_range(Arc::clone(opened), from, position - from);
     }
 
     /// Stops taking appends, flushes, writes the clean marker; `closed` hears when that is on disk.

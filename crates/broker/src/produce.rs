@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use batch::{BatchInfo, Inflate, ProduceFault, ProduceRules};
 use bytes::BytesMut;
+use shard::MemoryGrant;
 use types::limits::{INFLATE_SAMPLE_BYTES, INFLATE_SAMPLE_ONE_IN, INFLATED_BATCH_BYTES_MAX};
 use types::{ErrorCode, Offset, PartitionIndex, ShardId, Timestamp, TopicId};
-use wire::Records;
+use wire::{ApiKey, Records};
 use wire::produce_request::ProduceRequest;
 use wire::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
@@ -75,6 +76,9 @@ pub(crate) struct ProduceInFlight {
     topics: Vec<TopicParts>,
     parts: Vec<Part>,
     awaited: usize,
+    started_ns: u64,
+    /// What the records hold, until they are written.
+    _memory: Option<MemoryGrant>,
 }
 
 /// A topic of the request and which of the parts are its.
@@ -114,7 +118,7 @@ pub(crate) fn start(
     };
     let correlation = request.correlation();
     let rules = Rules { version, now: state.now().wall };
-    let mut frame = request.into_body();
+    let (mut frame, memory) = request.into_body();
     let mut cut = 0;
     let mut ready: Vec<(ShardId, ProducePart)> = Vec::with_capacity(pieces.len());
     for piece in pieces {
@@ -141,6 +145,8 @@ pub(crate) fn start(
         topics,
         parts,
         awaited,
+        started_ns: state.now().monotonic_ns,
+        _memory: memory,
     };
     if awaited == 0 {
         finish(state, in_flight);
@@ -192,6 +198,8 @@ pub(crate) fn on_outcome(state: &Rc<ShardState>, token: RequestToken, part: u32,
 }
 
 fn finish(state: &Rc<ShardState>, done: ProduceInFlight) {
+    let took_ns = state.now().monotonic_ns.saturating_sub(done.started_ns);
+    state.node.metrics.answered(ApiKey::Produce, took_ns);
     let refused = done.parts.iter().find_map(|part| part.outcome.as_ref()?.as_ref().err());
     if let Some(refusal) = refused {
         state.node.metrics.refused(refusal.code);

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
+use shard::MemoryGrant;
 use types::TopicPartition;
 use wire::frame::{self, RequestHeader};
 use wire::{ApiKey, DecodeError, Message, Reader, Response, Writer};
@@ -19,6 +20,8 @@ pub(crate) struct Request {
     version: i16,
     correlation: i32,
     client_id: Option<Arc<str>>,
+    /// The memory that the frame holds, given back with the request.
+    memory: Option<MemoryGrant>,
     /// Where it came from.
     pub(crate) connection: Rc<Connection>,
 }
@@ -35,7 +38,11 @@ impl Request {
     ///
     /// # Errors
     /// `Err(Ok(..))`: an API or version that this node does not serve. `Err(Err(..))`: bytes that are no header.
-    pub(crate) fn parse(connection: &Rc<Connection>, frame: BytesMut) -> Result<Self, Result<Unserved, DecodeError>> {
+    pub(crate) fn parse(
+        connection: &Rc<Connection>,
+        frame: BytesMut,
+        memory: Option<MemoryGrant>,
+    ) -> Result<Self, Result<Unserved, DecodeError>> {
         let mut reader = Reader::new(&frame);
         let header = RequestHeader::decode(&mut reader).map_err(Err)?;
         let unserved =
@@ -43,7 +50,7 @@ impl Request {
         let Some(api) = header.api.filter(|api| api.serves(header.api_version)) else { return Err(Ok(unserved)) };
         let client_id = header.client_id.as_deref().map(|id| connection.client_id(id));
         let (version, correlation, body_at) = (header.api_version, header.correlation_id, reader.position());
-        Ok(Self { body_at, api: api.key, version, correlation, client_id, connection: Rc::clone(connection), frame })
+        Ok(Self { body_at, api: api.key, version, correlation, client_id, memory, connection: Rc::clone(connection), frame })
     }
 
     /// Which API.
@@ -74,10 +81,10 @@ impl Request {
         M::from_bytes(&self.frame[self.body_at..], self.version)
     }
 
-    /// The body's bytes, owned by nobody else.
-    pub(crate) fn into_body(mut self) -> BytesMut {
+    /// The body's bytes, owned by nobody else, and the memory they hold.
+    pub(crate) fn into_body(mut self) -> (BytesMut, Option<MemoryGrant>) {
         self.frame.advance(self.body_at);
-        self.frame
+        (self.frame, self.memory)
     }
 
     /// The reply of this request with `response` as its body.

@@ -5,7 +5,7 @@ use std::cell::{Cell, Ref, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,7 +66,10 @@ pub(crate) struct ShardState {
     to_flush: RefCell<Vec<Rc<Connection>>>,
     to_gather: RefCell<Vec<Rc<Partition>>>,
     unsent_mail: RefCell<Vec<(ShardId, Mail)>>,
-    connections: Cell<usize>,
+    connections: RefCell<Vec<Weak<Connection>>>,
+    connections_open: Cell<usize>,
+    files_open: Cell<usize>,
+    closes_files: Cell<bool>,
     housekeepings: Cell<u64>,
     stopping: Cell<bool>,
     /// Groups whose offsets partition has its home here.
@@ -102,7 +105,10 @@ impl ShardState {
             to_flush: RefCell::default(),
             to_gather: RefCell::default(),
             unsent_mail: RefCell::default(),
-            connections: Cell::new(0),
+            connections: RefCell::default(),
+            connections_open: Cell::new(0),
+            files_open: Cell::new(0),
+            closes_files: Cell::new(false),
             housekeepings: Cell::new(0),
             stopping: Cell::new(false),
             groups: crate::groups::GroupsHost::default(),
@@ -128,6 +134,7 @@ impl ShardState {
             ShardEvent::Mail(mail) => self.on_mail(mail),
             ShardEvent::Timer(TIMER_HOUSEKEEPING) => self.housekeep(),
             ShardEvent::Timer(number) if number >= FETCH_TIMERS_FROM => self.fetch_timer(number),
+            ShardEvent::Timer(number) if number >= crate::groups::TIMERS_FROM => crate::groups::on_timer(self, number),
             ShardEvent::Timer(number) => {
                 let partition = self.by_number.borrow().get(&number).cloned();
                 if let Some(partition) = partition {
@@ -381,14 +388,28 @@ impl ShardState {
         self.runtime.request_flush();
     }
 
-    pub(crate) fn connection_opened(&self) {
-        self.connections.set(self.connections.get() + 1);
-        self.node.connections.count(self.id, self.connections.get());
+    pub(crate) fn connection_opened(&self, connection: &Rc<Connection>) {
+        self.connections.borrow_mut().push(Rc::downgrade(connection));
+        self.connections_open.set(self.connections_open.get() + 1);
+        self.node.connections.count(self.id, self.connections_open.get());
     }
 
     pub(crate) fn connection_closed(&self) {
-        self.connections.set(self.connections.get() - 1);
-        self.node.connections.count(self.id, self.connections.get());
+        self.connections_open.set(self.connections_open.get() - 1);
+        self.node.connections.count(self.id, self.connections_open.get());
+    }
+
+    /// Closes connections that said nothing for `connections.max.idle.ms`.
+    fn close_idle_connections(&self) {
+        let now_ns = self.now().monotonic_ns;
+        let idle_ns_max = self.node.config.connection_idle_ms_max.map(|ms| ms.saturating_mul(1_000_000));
+        self.connections.borrow_mut().retain(|connection| {
+            let Some(connection) = connection.upgrade() else { return false };
+            if let Some(idle_ns_max) = idle_ns_max {
+                connection.close_if_idle(now_ns, idle_ns_max);
+            }
+            true
+        });
     }
 
     /// Enters an operation of a log's into the table that completions are looked up in.
@@ -478,12 +499,20 @@ impl ShardState {
     }
 
     /// Notes that a partition opened a file; when the shard's share of descriptors runs short, idle ones are closed.
-    pub(crate) fn files_opened(&self) {
-        let open: usize = self.partitions.borrow().len();
-        if open < self.node.files_open_max {
+    pub(crate) fn files_opened(self: &Rc<Self>) {
+        self.files_open.set(self.files_open.get() + 1);
+        if self.files_open.get() <= self.node.files_open_max || self.closes_files.replace(true) {
             return;
         }
-        self.node.metrics.files_over_bound();
+        // Later: whoever opens a file is in the middle of its own work.
+        let state = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            state.closes_files.set(false);
+            let partitions = state.partitions();
+            partitions.iter().for_each(|partition| partition.close_idle_files());
+            state.files_open.set(partitions.iter().map(|partition| partition.files_open()).sum());
+            state.node.metrics.files_closed();
+        });
     }
 
     /// Opens what the image says this shard leads and `found` says lies on disk; makes hosts for the rest.
@@ -661,6 +690,9 @@ impl ShardState {
             for dir in self.node.log_dirs.iter() {
                 dir.check_space(self.node.config.disk_reserve_bytes);
             }
+        }
+        if now_s % 10 == 0 {
+            self.close_idle_connections();
         }
         let interval_s = (self.node.config.retention_check_interval_ms / 1000).max(1);
         if now_s % interval_s == 0 {
