@@ -128,6 +128,15 @@ impl<M: Machine> Host<M> {
         !self.unsent.is_empty() || self.batches_committed < self.batches_taken
     }
 
+    /// Gives up everyone whom the machine keeps waiting, to be answered with an error. What is on its way to the log goes
+    /// on. For a host that stops: the machine is asked nothing more.
+    #[must_use]
+    pub fn take_waiting(&mut self) -> Vec<Ticket> {
+        let mut waiting = Vec::new();
+        self.machine.take_waiting(&mut waiting);
+        waiting
+    }
+
     /// Ends the machine: an append failed, or the partition moves away. Returns everyone who is still owed a reply, to be
     /// answered with an error. Replies that were ready are among them: take them first.
     #[must_use]

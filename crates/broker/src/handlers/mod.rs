@@ -30,12 +30,23 @@ macro_rules! handlers {
 
 handlers! {
     ApiVersions => api_versions,
+    DeleteGroups => delete_groups,
     DeleteRecords => delete_records,
+    DescribeGroups => describe_groups,
     DescribeLogDirs => describe_log_dirs,
     DescribeProducers => describe_producers,
+    FindCoordinator => find_coordinator,
+    Heartbeat => heartbeat,
+    JoinGroup => join_group,
+    LeaveGroup => leave_group,
+    ListGroups => list_groups,
     ListOffsets => list_offsets,
     Metadata => metadata,
+    OffsetCommit => offset_commit,
+    OffsetDelete => offset_delete,
+    OffsetFetch => offset_fetch,
     OffsetForLeaderEpoch => offset_for_leader_epoch,
+    SyncGroup => sync_group,
 }
 
 /// Whether this node answers `api` at all. What it does not answer, it does not announce.
