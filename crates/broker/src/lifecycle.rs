@@ -202,6 +202,8 @@ pub fn start(config: Config) -> Result<Node, StartError> {
             }
             crate::groups::on_start(&state);
             drop(ready_sender.send(Ok(())));
+            // The start waits until nobody can report any more.
+            drop(ready_sender);
             // Ends when the node is stopped, or dropped.
             let _ = ended.await;
         })
