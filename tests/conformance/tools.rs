@@ -47,22 +47,18 @@ pub fn judge(tally: &mut Tally, address: &str, peer: Peer, node: &Node, dir: &Pa
 impl Tools<'_> {
     /// Runs a tool's main class and returns what it printed; a non-zero exit is an error.
     fn run(&self, class: &str, arguments: &[&str], input: &str) -> Result<String, String> {
-        let log =
-            File::options().create(true).append(true).open(self.dir.join("tools.log")).map_err(|e| e.to_string())?;
+        self.run_both(class, arguments, input).map(|(text, _)| text)
+    }
+
+    /// As `run`, and what it printed as errors.
+    fn run_both(&self, class: &str, arguments: &[&str], input: &str) -> Result<(String, String), String> {
         let mut child = Command::new("timeout")
-            .args([
-                "90",
-                "java",
-                "-Xmx192m",
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            ])
-            .args(["-cp", &self.jars, class])
+            .args(["90", "java", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", &self.jars, class])
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(Stdio::piped())
             .spawn()
             .map_err(|e| e.to_string())?;
         let mut stdin = child.stdin.take().expect("stdin is piped");
@@ -71,16 +67,15 @@ impl Tools<'_> {
         drop(stdin);
         let output = child.wait_with_output().map_err(|e| e.to_string())?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let mut log =
+            File::options().create(true).append(true).open(self.dir.join("tools.log")).map_err(|e| e.to_string())?;
+        writeln!(log, "--- {class} {}\n{text}\n{errors}", arguments.join(" ")).map_err(|e| e.to_string())?;
         if output.status.success() {
-            Ok(text)
-        } else {
-            Err(format!(
-                "{class} {}: {}: {}",
-                arguments.join(" "),
-                output.status,
-                text.chars().take(600).collect::<String>().replace('\n', " | ")
-            ))
+            return Ok((text, errors));
         }
+        let said: String = format!("{text} {errors}").chars().take(600).collect();
+        Err(format!("{class} {}: {}: {}", arguments.join(" "), output.status, said.replace('\n', " | ")))
     }
 
     fn run_at(&self, class: &str, arguments: &[&str]) -> Result<String, String> {
@@ -214,8 +209,9 @@ fn consumer_group_command(t: &Tools<'_>) -> Result<(), String> {
 }
 
 fn producer_performance(t: &Tools<'_>) -> Result<(), String> {
-    let servers = format!("bootstrap.servers={}", t.address);
     let arguments = [
+        "--bootstrap-server",
+        t.address,
         "--topic",
         TOPIC,
         "--num-records",
@@ -224,8 +220,6 @@ fn producer_performance(t: &Tools<'_>) -> Result<(), String> {
         "200",
         "--throughput",
         "-1",
-        "--command-property",
-        &servers,
         "--command-property",
         "acks=all",
         "--command-property",
@@ -261,10 +255,14 @@ fn dump_log_segments(t: &Tools<'_>) -> Result<(), String> {
     if logs < 3 {
         return Err(format!("expected a log in each of three partitions, found {files:?} ({:?})", t.peer));
     }
-    let text =
-        t.run("org.apache.kafka.tools.DumpLogSegments", &["--deep-iteration", "--files", &files.join(",")], "")?;
+    let arguments = ["--deep-iteration", "--files", &files.join(",")];
+    let (mut text, complaints) = t.run_both("org.apache.kafka.tools.DumpLogSegments", &arguments, "")?;
+    // Kafka's own live indexes are longer than what is in them, and the tool complains of the empty rest.
+    if t.peer == Peer::Ringlog {
+        text += &complaints;
+    }
     let valid = text.matches("isvalid: true").count();
-    for needle in ["isvalid: false", "Non-monotonic", "Mismatches in", "Found timestamp mismatch", "Index entries"] {
+    for needle in ["isvalid: false", "Non-monotonic", "Mismatches in", "Found timestamp mismatch", "not found"] {
         if let Some(line) = text.lines().find(|line| line.contains(needle)) {
             return Err(format!("it says: {line}"));
         }
