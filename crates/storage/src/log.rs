@@ -1579,8 +1579,10 @@ impl PartitionLog {
                     let files =
                         swap.replaced.iter().flat_map(|&id| SegmentFileKind::ALL.map(|kind| FileName::live(id, kind)));
                     self.deletions.extend(files.map(|file| (due_ns, file.at(Stage::Deleted))));
-                    // The next one begins at the next call.
-                    return;
+                    match self.swaps_waiting.pop_front() {
+                        Some(next) => swap = next,
+                        None => return,
+                    }
                 }
             }
         }
