@@ -3,6 +3,7 @@
 //! Read in this order: [`lifecycle`] (start to stop), `connection` and `reply` (bytes in, bytes out), `dispatch`,
 //! `produce` and `fetch` (the two paths), `partition` (the log's hands), `shard_state`, `mail`, `control`, `config`.
 
+mod cleaner;
 pub mod config;
 mod connection;
 mod control;

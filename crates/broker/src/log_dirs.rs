@@ -21,7 +21,11 @@ pub(crate) struct LogDir {
     /// How the last node that wrote here ended; partitions that were closed cleanly know better.
     pub(crate) last_stop: LastStop,
     pub(crate) writeback: Writeback,
+    /// Runs what is short and waited for: creates, renames, checkpoints.
+    pub(crate) files: Maintenance,
+    /// Runs what takes long: compaction copies, removal of folders.
     pub(crate) maintenance: Maintenance,
+    cleaning: AtomicBool,
     partitions: AtomicUsize,
     full: AtomicBool,
     refusal: Mutex<Option<String>>,
@@ -88,6 +92,8 @@ impl LogDir {
         let name = path.file_name().map_or_else(|| "log".into(), |name| name.to_string_lossy().into_owned());
         let writeback = Writeback::spawn(HelperSpec { name: format!("wb-{name}"), cpus: Vec::new() })
             .map_err(fault("no thread for writeback"))?;
+        let files = Maintenance::spawn(HelperSpec { name: format!("fs-{name}"), cpus: Vec::new() })
+            .map_err(fault("no thread for file work"))?;
         let maintenance = Maintenance::spawn(HelperSpec { name: format!("mt-{name}"), cpus: Vec::new() })
             .map_err(fault("no thread for maintenance"))?;
         Ok(Self {
@@ -95,7 +101,9 @@ impl LogDir {
             id,
             last_stop,
             writeback,
+            files,
             maintenance,
+            cleaning: AtomicBool::new(false),
             partitions: AtomicUsize::new(0),
             full: AtomicBool::new(false),
             refusal: Mutex::new(None),
@@ -172,6 +180,16 @@ impl LogDir {
             tracing::info!(dir = %self.path.display(), free_bytes = space.free_bytes, "disk has room again: produce goes on");
             self.refuse(None);
         }
+    }
+
+    /// Takes the directory's one compaction at a time; false if it is taken.
+    pub(crate) fn begin_cleaning(&self) -> bool {
+        !self.cleaning.swap(true, Ordering::AcqRel)
+    }
+
+    /// Gives it back.
+    pub(crate) fn end_cleaning(&self) {
+        self.cleaning.store(false, Ordering::Release);
     }
 
     /// A partition moved in (or out).

@@ -7,6 +7,7 @@
 //! A partition is touched by its home shard alone. Whoever runs on another shard sends a letter.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use batch::BatchInfo;
 use bytes::BytesMut;
 use replica::{FetchWaiters, Leader, Parked};
 use shard::{LogFile, OpenMode};
+use storage::compaction::{CompactionFault, CompactionJob, CompactionOutcome};
 use storage::{
     Admission, AppendFault, Effect, FileName, IoFault, LogEvent, OpId, OutOfRange, PartitionLog, ReadRange, ReadStep,
 };
@@ -99,6 +101,8 @@ struct Inner {
     files: Vec<(FileName, Arc<LogFile>)>,
     /// The file being appended to, and where its next request for writeback begins.
     writeback: Option<(FileName, u64)>,
+    /// Renames and removals under way.
+    renames: BTreeSet<OpId>,
     /// DeleteRecords that wait until the log start they asked for is on disk.
     start_moves: Vec<(Offset, oneshot::Sender<()>)>,
     /// The log failed an append: the controller was asked for a new epoch.
@@ -130,6 +134,7 @@ impl Partition {
                 waiters: FetchWaiters::new(),
                 files: Vec::new(),
                 writeback: None,
+                renames: BTreeSet::new(),
                 start_moves: Vec::new(),
                 epoch_asked: false,
             }),
@@ -264,7 +269,14 @@ impl Partition {
             tracing::error!(partition = %self.name, dir = %self.log_dir.path.display(), %error, "log I/O failed");
         }
         let result = result.map_err(|error| IoFault::from(&error));
-        self.inner.borrow_mut().log.on_done(state.now(), op, result);
+        {
+            let mut inner = self.inner.borrow_mut();
+            if inner.renames.remove(&op) {
+                // What was open under the names before may now have others.
+                inner.files.clear();
+            }
+            inner.log.on_done(state.now(), op, result);
+        }
         self.run(state);
     }
 
@@ -435,16 +447,43 @@ impl Partition {
         {
             let mut inner = self.inner.borrow_mut();
             let high_watermark = inner.leader.high_watermark();
-            let taken: Vec<storage::SegmentId> = {
-                let _ = high_watermark;
-                Vec::new()
-            }; // INTERIM until storage has it
+            let taken = inner.log.apply_retention(state.now(), high_watermark);
             if !taken.is_empty() {
                 tracing::info!(partition = %self.name, segments = taken.len(), "retention took old segments");
                 inner.files.clear();
             }
         }
         self.gather_at_end_of_turn(state);
+    }
+
+    /// A job that compacts this log, if it is due.
+    pub(crate) fn begin_compaction(&self, state: &ShardState) -> Option<CompactionJob> {
+        let mut inner = self.inner.borrow_mut();
+        let high_watermark = inner.leader.high_watermark();
+        inner.log.begin_compaction(state.now(), high_watermark)
+    }
+
+    /// What the job made takes its place.
+    pub(crate) fn finish_compaction(
+        self: &Rc<Self>,
+        state: &Rc<ShardState>,
+        outcome: Result<CompactionOutcome, CompactionFault>,
+    ) {
+        match &outcome {
+            Ok(made) => tracing::info!(
+                partition = %self.name, bytes_before = made.bytes_before, bytes_after = made.bytes_after, "compacted"
+            ),
+            Err(fault) => tracing::warn!(partition = %self.name, %fault, "compaction gave up; tried again later"),
+        }
+        self.inner.borrow_mut().log.finish_compaction(state.now(), outcome);
+        self.gather_at_end_of_turn(state);
+    }
+
+    /// The job could not be run.
+    pub(crate) fn abandon_compaction(self: &Rc<Self>, state: &Rc<ShardState>) {
+        let busy = io::Error::other("the maintenance thread's queue is full");
+        let fault = CompactionFault::Io { file: FileName::Checkpoint, source: busy };
+        self.finish_compaction(state, Err(fault));
     }
 
     /// Moves the log start (DeleteRecords); `None` means the high watermark. The new log start, once it is on disk.
@@ -628,9 +667,8 @@ impl Partition {
                 Err(error) => state.complete_later(token, Err(error)),
             },
             other => {
-                if let Effect::Rename { from, .. } | Effect::Delete { file: from, .. } = &other {
-                    let from = *from;
-                    self.inner.borrow_mut().files.retain(|(name, _)| *name != from);
+                if let Effect::Rename { op, .. } | Effect::Delete { op, .. } = &other {
+                    self.inner.borrow_mut().renames.insert(*op);
                 }
                 state.file_work(token, &self.log_dir, self.dir(), other);
             }

@@ -446,7 +446,8 @@ impl ShardState {
     /// Everything on files that is neither a write nor a sync, by the directory's maintenance thread.
     pub(crate) fn file_work(self: &Rc<Self>, token: RequestToken, dir: &LogDir, folder: PathBuf, effect: Effect) {
         let completer = self.completer.clone();
-        let posted = dir.maintenance.post(move || completer.complete(token.to_u64(), file_work::run(&folder, effect)));
+        let thread = if matches!(effect, Effect::Delete { .. }) { &dir.maintenance } else { &dir.files };
+        let posted = thread.post(move || completer.complete(token.to_u64(), file_work::run(&folder, effect)));
         if posted.is_err() {
             self.complete_later(token, Err(io::Error::other("the maintenance thread's queue is full")));
         }
@@ -693,6 +694,11 @@ impl ShardState {
         }
         if now_s % 10 == 0 {
             self.close_idle_connections();
+        }
+        if self.node.config.cleaner.enable && now_s % (self.node.config.cleaner.backoff_ms / 1000).max(1) == 0 {
+            for partition in self.partitions() {
+                crate::cleaner::begin(self, &partition);
+            }
         }
         let interval_s = (self.node.config.retention_check_interval_ms / 1000).max(1);
         if now_s % interval_s == 0 {
