@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use types::{ErrorCode, NodeId, PartitionIndex, TopicId};
+use wire::ApiKey;
 use wire::find_coordinator_request::FindCoordinatorRequest;
 use wire::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use wire::metadata_response::{MetadataResponse, MetadataResponseTopic};
-use wire::{ApiKey, Request};
 
 use crate::connection::{Connection, ConnectionConfig};
 use crate::error::ClientError;
@@ -420,14 +420,6 @@ impl Client {
     /// Forgets a coordinator: it said that it is none any more.
     pub fn forget_coordinator(&self, kind: CoordinatorKind, key: &str) {
         self.state().coordinators.remove(&(kind, key.to_owned()));
-    }
-
-    /// Asks any node.
-    ///
-    /// # Errors
-    /// As [`Connection::call`].
-    pub async fn call<'a, R: Request<'a>>(&self, request: &R) -> Result<R::Response, ClientError> {
-        self.any().await?.call(request).await
     }
 
     /// Does `work` again while it fails with something that may pass, until `retry_timeout`.

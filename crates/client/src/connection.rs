@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -223,6 +224,12 @@ impl Connection {
         &self.shared.address
     }
 
+    /// How long an answer is waited for.
+    #[must_use]
+    pub fn request_timeout(&self) -> Duration {
+        self.shared.config.request_timeout
+    }
+
     /// Whether it can still be used.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -263,40 +270,40 @@ impl Connection {
     ///
     /// # Errors
     /// No common version, a request that it cannot carry, and everything that [`Pending::response`] names.
-    pub async fn call<'a, R: Request<'a>>(&self, request: &R) -> Result<R::Response, ClientError> {
-        self.send(request, self.version(R::API_KEY)?).await?.response().await
+    pub fn call<'c, 'a, R: Request<'a>>(&'c self, request: &R) -> Calling<'c, R::Response> {
+        let sending = self.version(R::API_KEY).map(|version| self.send(request, version));
+        Box::pin(async move { sending?.await?.response().await })
     }
 
     /// Sends in the version given; the answer can be awaited later. Later requests may be sent meanwhile.
     ///
     /// # Errors
     /// The connection is closed, or the version cannot carry the request.
-    pub async fn send<'a, R: Request<'a>>(
-        &self,
-        request: &R,
-        version: i16,
-    ) -> Result<Pending<R::Response>, ClientError> {
-        self.send_with_records(request, version, &[]).await
+    pub fn send<'c, 'a, R: Request<'a>>(&'c self, request: &R, version: i16) -> Calling<'c, Pending<R::Response>> {
+        self.send_with_records(request, version, &[])
     }
 
     /// Sends a request whose [`wire::Records::Hole`]s are filled with `records`, one each, in order and without a copy.
     ///
     /// # Errors
     /// As [`Connection::send`].
-    pub async fn send_with_records<'a, R: Request<'a>>(
-        &self,
+    pub fn send_with_records<'c, 'a, R: Request<'a>>(
+        &'c self,
         request: &R,
         version: i16,
         records: &[Bytes],
-    ) -> Result<Pending<R::Response>, ClientError> {
-        let reply = self.shared.dispatch(request, version, records, true).await?;
-        Ok(Pending {
-            reply: reply.expect("an answer was asked for"),
-            connection: self.clone(),
-            api: R::API_KEY.api(),
-            version,
-            timeout: self.shared.config.request_timeout,
-            response: PhantomData,
+    ) -> Calling<'c, Pending<R::Response>> {
+        let prepared = self.shared.prepare(request, version, records, true);
+        Box::pin(async move {
+            let reply = self.shared.dispatch(prepared?).await?;
+            Ok(Pending {
+                reply: reply.expect("an answer was asked for"),
+                connection: self.clone(),
+                api: R::API_KEY.api(),
+                version,
+                timeout: self.shared.config.request_timeout,
+                response: PhantomData,
+            })
         })
     }
 
@@ -304,15 +311,23 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Connection::send`].
-    pub async fn send_without_answer<'a, R: Request<'a>>(
-        &self,
+    pub fn send_without_answer<'c, 'a, R: Request<'a>>(
+        &'c self,
         request: &R,
         version: i16,
         records: &[Bytes],
-    ) -> Result<(), ClientError> {
-        self.shared.dispatch(request, version, records, false).await.map(drop)
+    ) -> Calling<'c, ()> {
+        let prepared = self.shared.prepare(request, version, records, false);
+        Box::pin(async move { self.shared.dispatch(prepared?).await.map(drop) })
     }
 }
+
+/// A call under way. Boxed, and encoded before the first wait, so that it does not depend on the borrowed request: the
+/// futures of callers can then move between threads.
+pub type Calling<'c, T> = Pin<Box<dyn Future<Output = Result<T, ClientError>> + Send + 'c>>;
+
+/// A request encoded, and where its answer will arrive.
+type Prepared = (Outgoing, Option<oneshot::Receiver<Result<Bytes, ClientError>>>);
 
 impl Shared {
     /// Asks with the newest ApiVersions we know; a node that does not know it answers in version 0 and says which it
@@ -326,7 +341,8 @@ impl Shared {
                 client_software_version: if version < 3 { "".into() } else { env!("CARGO_PKG_VERSION").into() },
                 ..Default::default()
             };
-            let reply = self.dispatch(&request, version, &[], true).await?.expect("an answer was asked for");
+            let prepared = self.prepare(&request, version, &[], true)?;
+            let reply = self.dispatch(prepared).await?.expect("an answer was asked for");
             let body = match timeout(self.config.connect_timeout, reply).await {
                 Ok(Ok(body)) => body?,
                 _ => {
@@ -349,13 +365,13 @@ impl Shared {
         }
     }
 
-    async fn dispatch<'a, R: Request<'a>>(
+    fn prepare<'a, R: Request<'a>>(
         &self,
         request: &R,
         version: i16,
         records: &[Bytes],
         answered: bool,
-    ) -> Result<Option<oneshot::Receiver<Result<Bytes, ClientError>>>, ClientError> {
+    ) -> Result<Prepared, ClientError> {
         let correlation_id = self.pipe.correlation_id_next.fetch_add(1, Ordering::Relaxed);
         let mut writer = Writer::new();
         frame::encode_request(&mut writer, version, correlation_id, Some(&self.config.client_id), request)
@@ -379,7 +395,13 @@ impl Shared {
         } else {
             (None, None)
         };
-        let outgoing = Outgoing { parts, waiter };
+        Ok((Outgoing { parts, waiter }, reply))
+    }
+
+    async fn dispatch(
+        &self,
+        (outgoing, reply): Prepared,
+    ) -> Result<Option<oneshot::Receiver<Result<Bytes, ClientError>>>, ClientError> {
         let sent = self.pipe.outgoing.send(outgoing).await;
         let closed = self.pipe.waiting.lock().closed.clone();
         match (sent, closed) {

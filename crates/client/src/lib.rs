@@ -10,12 +10,14 @@ mod connection;
 mod error;
 mod group;
 pub mod partitioner;
+mod producer;
 
 pub use admin::{
     Admin, CommittedOffset, ConfigChange, ConfigEntry, ConfigResource, FoundOffset, Group, GroupMember, LogDir,
     NewTopic, OffsetAt, ResourceKind,
 };
 pub use cluster::{Client, ClientConfig, Cluster, CoordinatorKind, Node, Partition, Topic};
-pub use connection::{Connection, ConnectionConfig, Pending};
+pub use connection::{Calling, Connection, ConnectionConfig, Pending};
 pub use error::ClientError;
 pub use partitioner::Partitioner;
+pub use producer::{Acks, Delivered, Delivery, Producer, ProducerConfig, Record};
