@@ -10,7 +10,7 @@ use wire::api_versions_response::ApiVersionsResponse;
 
 use crate::connection::Connection;
 use crate::handlers;
-use crate::request::{Handled, HandlerFault, Request, Unserved, encode_response};
+use crate::request::{HandlerFault, Request, Unserved, encode_response};
 use crate::shard_state::ShardState;
 use crate::{fetch, produce};
 
@@ -81,6 +81,3 @@ fn unserved_api(state: &Rc<ShardState>, connection: &Rc<Connection>, unserved: &
     connection.answer(state, slot, Some(encode_response(unserved.correlation, 0, &response)));
     Ok(())
 }
-
-/// An asynchronous handler's result, for the table in [`handlers`].
-pub(crate) type Outcome = Handled;

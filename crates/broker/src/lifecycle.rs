@@ -149,6 +149,15 @@ pub fn start(config: Config) -> Result<Node, StartError> {
             }
         });
     }
+    for dir in log_dirs.iter() {
+        let image = &control.image;
+        dir.put_strays_aside(|partition, id| {
+            &*partition.topic == quorum::image::CLUSTER_METADATA_TOPIC
+                || image.topic(&partition.topic).is_some_and(|topic| {
+                    id.is_none_or(|id| id == topic.id) && topic.partition(partition.partition).is_some()
+                })
+        })?;
+    }
     let shared = Arc::new(NodeShared {
         connections: Connections::new(&config, shards),
         config: Arc::clone(&config),

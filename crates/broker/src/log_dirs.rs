@@ -130,6 +130,38 @@ impl LogDir {
         Ok(found)
     }
 
+    /// Clears away what deleted topics left (`...-delete`), and puts aside (`...-stray`) the folders of partitions that
+    /// `belongs` does not know: topics that were deleted or re-created while this node was down, or folders copied in
+    /// by hand. Their records are kept.
+    pub(crate) fn put_strays_aside(
+        &self,
+        belongs: impl Fn(&TopicPartition, Option<TopicId>) -> bool,
+    ) -> Result<(), LogDirError> {
+        let fault = |what| move |source| LogDirError::Io { path: self.path.clone(), what, source };
+        for entry in fs::read_dir(&self.path).map_err(fault("cannot be listed"))? {
+            let entry = entry.map_err(fault("cannot be listed"))?;
+            if entry.file_name().to_str().is_some_and(|name| name.ends_with("-delete")) {
+                let folder = entry.path();
+                if self.maintenance.post(move || drop(fs::remove_dir_all(folder))).is_err() {
+                    break;
+                }
+            }
+        }
+        for (partition, id) in self.scan()? {
+            if belongs(&partition, id) {
+                continue;
+            }
+            let from = self.path.join(partition.to_string());
+            let to = self.path.join(format!("{partition}.{}-stray", id.unwrap_or(TopicId::ZERO)));
+            fs::rename(&from, &to).map_err(fault("a stray partition cannot be put aside"))?;
+            tracing::warn!(
+                folder = %from.display(), now = %to.display(),
+                "this folder belongs to no topic of the cluster: put aside. Delete it if its records are not wanted"
+            );
+        }
+        Ok(())
+    }
+
     /// Why produce is refused here just now, if it is.
     pub(crate) fn refusal(&self) -> Option<String> {
         if !self.refuses.load(Ordering::Relaxed) {
@@ -144,10 +176,12 @@ impl LogDir {
         self.refuses.store(refuses, Ordering::Relaxed);
     }
 
-    /// The disk failed: nothing more is acked here until a restart.
-    pub(crate) fn poison(&self, reason: String) {
+    /// The disk failed: nothing more is acked here until a restart. Whether that is news.
+    pub(crate) fn poison(&self, reason: String) -> bool {
+        let is_news = !self.is_poisoned();
         self.full.store(false, Ordering::Relaxed);
         self.refuse(Some(format!("the disk failed, and the node must be restarted once it is repaired: {reason}")));
+        is_news
     }
 
     /// Whether the disk failed.

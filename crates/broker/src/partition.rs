@@ -339,7 +339,10 @@ impl Partition {
                     partition = %self.name, dir = %self.log_dir.path.display(), file, offset = %written, errno = fault.errno,
                     "the log directory failed and takes no more records until a restart; check the disk"
                 );
-                self.log_dir.poison(format!("{}/{}/{file}: {fault}", self.log_dir.path.display(), self.name));
+                let reason = format!("{}/{}/{file}: {fault}", self.log_dir.path.display(), self.name);
+                if self.log_dir.poison(reason) {
+                    state.give_up_leadership(&self.log_dir);
+                }
             }
             LogEvent::StartMoved { log_start } => {
                 let mut inner = self.inner.borrow_mut();
@@ -358,7 +361,8 @@ impl Partition {
             LogEvent::Ready => {}
             LogEvent::Closed => {
                 if let Some(closed) = self.closed.borrow_mut().take() {
-                    drop(closed.send(()));
+                    // The node stops without waiting for it any longer.
+                    let _ = closed.send(());
                 }
             }
             LogEvent::BackgroundFailed { file, fault } => {

@@ -18,11 +18,11 @@ use bytes::BytesMut;
 use shard::MemoryGrant;
 use types::limits::{INFLATE_SAMPLE_BYTES, INFLATE_SAMPLE_ONE_IN, INFLATED_BATCH_BYTES_MAX};
 use types::{ErrorCode, Offset, PartitionIndex, ShardId, Timestamp, TopicId};
-use wire::{ApiKey, Records};
 use wire::produce_request::ProduceRequest;
 use wire::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
+use wire::{ApiKey, Records};
 
 use crate::config::TimestampType;
 use crate::connection::Connection;

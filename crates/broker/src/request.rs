@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 use shard::MemoryGrant;
-use types::TopicPartition;
 use wire::frame::{self, RequestHeader};
 use wire::{ApiKey, DecodeError, Message, Reader, Response, Writer};
 
@@ -50,7 +49,16 @@ impl Request {
         let Some(api) = header.api.filter(|api| api.serves(header.api_version)) else { return Err(Ok(unserved)) };
         let client_id = header.client_id.as_deref().map(|id| connection.client_id(id));
         let (version, correlation, body_at) = (header.api_version, header.correlation_id, reader.position());
-        Ok(Self { body_at, api: api.key, version, correlation, client_id, memory, connection: Rc::clone(connection), frame })
+        Ok(Self {
+            body_at,
+            api: api.key,
+            version,
+            correlation,
+            client_id,
+            memory,
+            connection: Rc::clone(connection),
+            frame,
+        })
     }
 
     /// Which API.
@@ -121,12 +129,4 @@ pub(crate) fn frame_response<'a, R: Response<'a>>(correlation: i32, version: i16
         panic!("response to {} version {version} cannot be encoded: {error}", R::API_KEY);
     }
     writer
-}
-
-/// A partition's name, for messages.
-pub(crate) fn named(topic: &Arc<str>, partition: i32) -> String {
-    types::PartitionIndex::from_wire(partition).map_or_else(
-        || format!("{topic}-{partition}"),
-        |index| TopicPartition::new(Arc::clone(topic), index).to_string(),
-    )
 }
