@@ -27,6 +27,8 @@ pub mod index;
 pub mod log;
 pub mod mutants;
 pub mod producers;
+#[cfg(test)]
+mod random;
 pub mod read;
 pub mod recovery;
 pub mod retention;

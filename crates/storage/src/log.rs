@@ -225,6 +225,18 @@ enum SyncStep {
     Checkpoint,
 }
 
+impl SyncStep {
+    fn segment(self) -> Option<SegmentId> {
+        match self {
+            Self::CreateIndex(segment, _)
+            | Self::WriteIndex { segment, .. }
+            | Self::SyncLog { segment, .. }
+            | Self::SyncIndex(segment, _) => Some(segment),
+            Self::SyncDir { .. } | Self::LeaderEpochs | Self::Checkpoint => None,
+        }
+    }
+}
+
 /// A commit under way.
 struct Commit {
     target: Offset,
@@ -377,8 +389,9 @@ pub struct PartitionLog {
     pub(crate) swaps_waiting: VecDeque<Swap>,
     /// A maintenance thread is cleaning.
     pub(crate) compaction_running: bool,
-    /// Segments taken out, to be marked deleted once a checkpoint of this generation is stored.
-    doomed: Vec<(u64, Vec<FileName>)>,
+    /// Segments taken out, to be marked deleted once a checkpoint of this generation is stored. Until then a crash
+    /// brings them back, so syncs still go over them: a hole in one would cut everything after it.
+    doomed: Vec<(u64, Segment)>,
     /// Marked files and when they go.
     deletions: Vec<(u64, FileName)>,
     producers_expire_ns: u64,
@@ -687,6 +700,7 @@ impl PartitionLog {
     pub fn close(&mut self, now: Now) {
         self.now = now;
         self.closing = true;
+        self.checkpoint_retry_ns = None;
         if self.poisoned.is_some() {
             self.finish_close();
         }
@@ -848,6 +862,9 @@ impl PartitionLog {
     fn advance(&mut self) {
         if self.setup.is_some() || self.poisoned.is_some() || self.closed {
             return;
+        }
+        if !self.doomed.is_empty() {
+            self.retire_doomed();
         }
         self.advance_writes();
         self.advance_commit();
@@ -1131,9 +1148,10 @@ impl PartitionLog {
 
     /// What must be synced so that everything written is durable.
     fn sync_steps(&self) -> Vec<SyncStep> {
-        let mut steps: Vec<SyncStep> = self
-            .segments
-            .iter()
+        let stored = self.generation_stored;
+        let doomed = self.doomed.iter().filter(|(generation, _)| stored < *generation).map(|(_, segment)| segment);
+        let mut steps: Vec<SyncStep> = doomed
+            .chain(&self.segments)
             .filter(|segment| segment.synced_bytes < segment.bytes)
             .map(|segment| SyncStep::SyncLog { segment: segment.id, bytes: segment.bytes })
             .collect();
@@ -1176,7 +1194,8 @@ impl PartitionLog {
     fn on_synced(&mut self, step: SyncStep) {
         match step {
             SyncStep::SyncLog { segment, bytes } => {
-                if let Some(segment) = self.segment_mut(segment) {
+                let doomed = self.doomed.iter_mut().map(|(_, segment)| segment);
+                if let Some(segment) = doomed.chain(&mut self.segments).find(|other| other.id == segment) {
                     segment.synced_bytes = segment.synced_bytes.max(bytes);
                 }
             }
@@ -1454,14 +1473,7 @@ impl PartitionLog {
             self.start_moved = None;
             self.events.push_back(LogEvent::StartMoved { log_start });
         }
-        let (due, waiting) =
-            std::mem::take(&mut self.doomed).into_iter().partition(|(generation, _)| *generation <= job.generation);
-        self.doomed = waiting;
-        let due: Vec<(u64, Vec<FileName>)> = due;
-        for file in due.into_iter().flat_map(|(_, files)| files) {
-            let op = self.op(Purpose::MarkDeleted(file));
-            self.effects.push_back(Effect::Rename { op, from: file, to: file.at(Stage::Deleted) });
-        }
+        self.retire_doomed();
         if job.closing {
             self.finish_close();
         }
@@ -1473,17 +1485,34 @@ impl PartitionLog {
             return;
         }
         self.layout += 1;
-        let mut files = Vec::new();
-        for segment in self.segments.iter().filter(|segment| ids.contains(&segment.id)) {
-            if segment.log_exists {
-                files.extend(SegmentFileKind::ALL.map(|kind| segment.file(kind)));
-            }
-        }
+        self.mark_changed();
+        let generation = self.generation;
+        let taken = self.segments.iter().filter(|segment| ids.contains(&segment.id) && segment.log_exists);
+        self.doomed.extend(taken.cloned().map(|segment| (generation, segment)));
         self.segments.retain(|segment| !ids.contains(&segment.id));
         self.tail.retain(|batch| !ids.contains(&batch.segment));
         assert!(!self.segments.is_empty(), "the active segment is never taken out");
-        self.mark_changed();
-        self.doomed.push((self.generation, files));
+    }
+
+    /// Marks files deleted that no checkpoint lists any more and no sync is at work on.
+    fn retire_doomed(&mut self) {
+        let stored = self.generation_stored;
+        let busy: Vec<SegmentId> = self
+            .ops
+            .values()
+            .filter_map(|purpose| match purpose {
+                Purpose::Commit(step) | Purpose::Checkpoint(step) => step.segment(),
+                _ => None,
+            })
+            .collect();
+        let (due, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.doomed)
+            .into_iter()
+            .partition(|(generation, segment)| *generation <= stored && !busy.contains(&segment.id));
+        self.doomed = waiting;
+        for file in due.iter().flat_map(|(_, segment)| SegmentFileKind::ALL.map(|kind| segment.file(kind))) {
+            let op = self.op(Purpose::MarkDeleted(file));
+            self.effects.push_back(Effect::Rename { op, from: file, to: file.at(Stage::Deleted) });
+        }
     }
 
     pub(crate) fn delete_file(&mut self, file: FileName) {

@@ -32,6 +32,9 @@
 //! | `gap` | above the recovery point, a segment that does not continue the one before | as a bad batch at its beginning |
 //! | `orphan` | an index without its log | deleted |
 //!
+//! Offsets may be missing between batches (compaction) below the recovery point and in a log whose checkpoint cannot be
+//! read; in one that has no checkpoint only after `ProcessDied`, which is what adopting a folder of Kafka's says.
+//!
 //! The host must go on giving `PowerLost` until the log has said `Ready`: a recovery may itself be interrupted.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -274,7 +277,11 @@ impl<D: Dir> Recovery<'_, D> {
             damaged: false,
             gaps_allowed: true,
         };
-        let Some(&bytes) = self.files.get(&FileName::Checkpoint) else { return Ok(known) };
+        let Some(&bytes) = self.files.get(&FileName::Checkpoint) else {
+            // Without one we never compacted. A log adopted from Kafka may have been, and was not cut by a power loss.
+            known.gaps_allowed = self.hints.accept_loss || self.hints.last_stop == LastStop::ProcessDied;
+            return Ok(known);
+        };
         let content = self.read_file(FileName::Checkpoint, 0, bytes as usize)?;
         let checkpoint = match Checkpoint::decode(&content) {
             Ok(checkpoint) => checkpoint,
