@@ -1,2 +1,89 @@
-//! The binary `ringlog`.
-fn main() {}
+//! The binary `ringlog`: runs a node, looks at the machine, explains settings, reads logs offline.
+//!
+//! One file per noun. Data goes to stdout, everything else to stderr; what a person reads has units, what a program
+//! reads (`-o json`) has integers and a version.
+
+mod completions;
+mod config;
+mod doctor;
+mod failure;
+mod load;
+mod log;
+mod output;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const AFTER_HELP: &str = "\
+Examples:
+  ringlog serve                                        a node on 127.0.0.1:9092, data in ./ringlog-data
+  ringlog serve server.properties --override node.id=2 Kafka's own file, one value changed
+  ringlog doctor -o json                               what this machine allows, for scripts
+  ringlog config explain log.retention.hours           what a setting means, takes and does here
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 unreachable or timed out, 5 done in part,
+6 verdict not met (doctor, log verify).";
+
+#[derive(Parser)]
+#[command(name = "ringlog", version, about = "A Kafka-compatible log node", after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a node until SIGTERM or SIGINT
+    Serve(serve::Serve),
+    /// Look at the machine: kernel, io_uring, limits, file systems, clock, room; each finding with its cure
+    Doctor(doctor::Doctor),
+    /// Explain, list and check settings
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Read partition folders while no node has them
+    #[command(subcommand)]
+    Log(log::LogCommand),
+    /// Generate files: completions for a shell
+    #[command(subcommand)]
+    Generate(completions::Generate),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::Doctor(doctor) => doctor.run(),
+        Command::Config(config) => config.run(),
+        Command::Log(log) => log.run(),
+        Command::Generate(generate) => generate.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("ringlog: {}", failure.message);
+            }
+            failure.code.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn overrides_may_be_given_many_times() {
+        let cli = Cli::parse_from(["ringlog", "serve", "f.properties", "--override", "a=1", "--override", "b=2"]);
+        let Command::Serve(serve) = cli.command else { panic!("serve") };
+        assert_eq!(serve.source.overrides, ["a=1", "b=2"]);
+    }
+}

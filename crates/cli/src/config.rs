@@ -1,0 +1,139 @@
+//! `ringlog config`: what settings there are, what they mean, whether a file is right.
+
+use broker::config::{DescribeOptions, Dynamic, Notice, NoticeKind, Scope, describe_broker, explain, nearest_names};
+use clap::Subcommand;
+use serde::Serialize;
+
+use crate::failure::{Code, Failure};
+use crate::load::Source;
+use crate::output::{Output, print_json, print_rows, print_text};
+
+/// The commands about settings.
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// What a setting means, takes and does in Ringlog
+    Explain {
+        /// Its name, as in Kafka's documentation
+        name: String,
+    },
+    /// Every setting of the node with its effective value and where that comes from
+    List {
+        #[command(flatten)]
+        source: Source,
+        /// Only what somebody wrote
+        #[arg(long)]
+        set: bool,
+        /// How to print the settings
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Check a properties file (and environment and overrides) without starting a node
+    Check {
+        #[command(flatten)]
+        source: Source,
+    },
+}
+
+impl ConfigCommand {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        match self {
+            Self::Explain { name } => match explain(name) {
+                Some(page) => print_text(&page),
+                None => Err(unknown(name)),
+            },
+            Self::List { source, set, output } => list(source, *set, *output),
+            Self::Check { source } => {
+                let config = source.load()?;
+                for line in notice_lines(&config.notices) {
+                    print_text(&format!("note: {line}\n"))?;
+                }
+                print_text("These settings are right.\n")
+            }
+        }
+    }
+}
+
+fn unknown(name: &str) -> Failure {
+    let near = nearest_names(name);
+    let hint = if near.is_empty() { String::new() } else { format!(". Did you mean {}?", near.join(" or ")) };
+    Failure::new(Code::NotFound, format!("there is no setting {name}{hint}"))
+}
+
+/// One line for all settings without effect, one for each other notice.
+pub(crate) fn notice_lines(notices: &[Notice]) -> Vec<String> {
+    let idle: Vec<&str> = notices
+        .iter()
+        .filter(|notice| notice.kind == NoticeKind::NoEffect)
+        .map(|notice| notice.name.as_str())
+        .collect();
+    let mut lines = Vec::new();
+    if !idle.is_empty() {
+        lines.push(format!("without effect in Ringlog (config explain NAME says why): {}", idle.join(", ")));
+    }
+    let others = notices.iter().filter(|notice| notice.kind != NoticeKind::NoEffect);
+    lines.extend(others.map(|notice| format!("{}: {}", notice.name, notice.text)));
+    lines
+}
+
+#[derive(Serialize)]
+struct Document {
+    version: u32,
+    settings: Vec<Setting>,
+}
+
+#[derive(Serialize)]
+struct Setting {
+    name: String,
+    value: Option<String>,
+    source: String,
+    read_only: bool,
+}
+
+fn list(source: &Source, set: bool, output: Output) -> Result<(), Failure> {
+    let config = source.load()?;
+    let rows = describe_broker(&config, Dynamic::NONE, DescribeOptions::default());
+    let place = |name: &str| config.raw.get(name).map(|raw| raw.origin.to_string());
+    let settings = rows.into_iter().filter(|row| !set || place(&row.name).is_some()).map(|row| Setting {
+        source: place(&row.name).unwrap_or_else(|| "default".to_owned()),
+        value: if row.sensitive {
+            Some("(secret)".to_owned()).filter(|_| place(&row.name).is_some())
+        } else {
+            row.value
+        },
+        read_only: Scope::Broker.key(&row.name).is_none() || row.read_only,
+        name: row.name,
+    });
+    let settings: Vec<Setting> = settings.collect();
+    match output {
+        Output::Json => print_json(&Document { version: 1, settings }),
+        Output::Table => {
+            let cells =
+                |row: &Setting| vec![row.name.clone(), row.value.clone().unwrap_or_default(), row.source.clone()];
+            print_rows(&["name", "value", "source"], &settings.iter().map(cells).collect::<Vec<_>>())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_not_found_with_the_nearest_ones() {
+        let failure = unknown("num.partition");
+        assert_eq!(failure.code, Code::NotFound);
+        assert_eq!(failure.message, "there is no setting num.partition. Did you mean num.partitions?");
+        assert_eq!(unknown("xyz").message, "there is no setting xyz");
+    }
+
+    #[test]
+    fn settings_without_effect_share_one_line() {
+        let notice = |kind, name: &str| Notice { kind, name: name.to_owned(), text: "text".to_owned() };
+        let notices =
+            [notice(NoticeKind::NoEffect, "a"), notice(NoticeKind::Unknown, "b"), notice(NoticeKind::NoEffect, "c")];
+        assert_eq!(
+            notice_lines(&notices),
+            ["without effect in Ringlog (config explain NAME says why): a, c", "b: text"]
+        );
+    }
+}
