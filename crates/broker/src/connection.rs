@@ -31,7 +31,7 @@ use crate::dispatch;
 use crate::fetch::MovedSession;
 use crate::mail::Mail;
 use crate::reply::{Reply, ReplyQueue, Segment, SlotId};
-use crate::shard_state::ShardState;
+use crate::shard_state::{ShardState, TRAFFIC_WINDOW_BYTES};
 
 /// How long a connection waits before it asks for memory again.
 const MEMORY_RETRY: Duration = Duration::from_millis(5);
@@ -75,6 +75,7 @@ pub(crate) struct Connection {
     /// Told when a reply left or the connection closed: the reader looks again whether it may go on.
     progress: Notify,
     traffic: Traffic,
+    waits_for_room: Cell<bool>,
     compressed_batches: Cell<u32>,
     /// The client id of the last request: clients rarely change it.
     client_id: RefCell<Arc<str>>,
@@ -87,6 +88,22 @@ pub(crate) struct Connection {
 struct Traffic {
     local_bytes: Cell<u64>,
     remote_bytes: RefCell<Vec<u64>>,
+}
+
+impl Traffic {
+    fn total_bytes(&self) -> u64 {
+        self.local_bytes.get() + self.remote_bytes.borrow().iter().sum::<u64>()
+    }
+}
+
+/// What waiting for a client brought.
+enum Filled {
+    /// More of a request.
+    Bytes,
+    /// Replies left meanwhile: nothing may be in flight any more.
+    Progress,
+    /// The client closed, or was closed.
+    End,
 }
 
 /// How far a connection's replies went out.
@@ -132,6 +149,7 @@ impl Connection {
             active_ns: Cell::new(state.now().monotonic_ns),
             progress: Notify::new(),
             traffic: Traffic::default(),
+            waits_for_room: Cell::new(false),
             compressed_batches: Cell::new(0),
             client_id: RefCell::new(Arc::from("")),
             session: Cell::new(None),
@@ -188,8 +206,8 @@ impl Connection {
                 return End::Move(home);
             }
             match self.fill(buffer).await {
-                Ok(0) => return End::Gone,
-                Ok(_) => {}
+                Ok(Filled::Bytes | Filled::Progress) => {}
+                Ok(Filled::End) => return End::Gone,
                 Err(error) => {
                     tracing::debug!(peer = %self.peer, %error, "connection broke");
                     return End::Gone;
@@ -221,28 +239,28 @@ impl Connection {
 
     /// Waits until fewer requests than the bound are unanswered and the client reads what it was sent.
     async fn room_for_another(&self) {
+        self.waits_for_room.set(true);
         while !self.closed.get()
             && (self.replies.borrow().unanswered() >= CONNECTION_REQUESTS_IN_FLIGHT_MAX
                 || self.unsent_bytes.get() >= CONNECTION_UNSENT_BYTES_MAX)
         {
             self.progress.notified().await;
         }
+        self.waits_for_room.set(false);
     }
 
-    async fn fill(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+    async fn fill(&self, buffer: &mut BytesMut) -> io::Result<Filled> {
         if buffer.capacity() - buffer.len() < REQUEST_HEADER_BYTES_MIN {
             buffer.reserve(CONNECTION_BUFFER_BYTES);
         }
         loop {
             if let Some(bytes) = self.socket.try_read_into(buffer)? {
-                return Ok(bytes);
+                return Ok(if bytes == 0 { Filled::End } else { Filled::Bytes });
             }
             tokio::select! {
                 ready = self.socket.readable() => ready?,
                 () = self.progress.notified() => {
-                    if self.closed.get() {
-                        return Ok(0);
-                    }
+                    return Ok(if self.closed.get() { Filled::End } else { Filled::Progress });
                 }
             }
         }
@@ -302,7 +320,9 @@ impl Connection {
                 return;
             }
         }
-        self.progress.notify_one();
+        if self.waits_for_room.get() || self.traffic.total_bytes() >= TRAFFIC_WINDOW_BYTES {
+            self.progress.notify_one();
+        }
     }
 
     fn send_ready(&self) -> io::Result<Sent> {
@@ -397,9 +417,9 @@ impl Connection {
 
     /// The shard that nearly all recent bytes belonged to, if it is another one and nothing is in flight here.
     fn better_home(&self, state: &ShardState) -> Option<ShardId> {
+        let total = self.traffic.total_bytes();
         let mut remote = self.traffic.remote_bytes.borrow_mut();
-        let total = self.traffic.local_bytes.get() + remote.iter().sum::<u64>();
-        if total < crate::shard_state::TRAFFIC_WINDOW_BYTES || !self.replies.borrow().is_idle() {
+        if total < TRAFFIC_WINDOW_BYTES || !self.replies.borrow().is_idle() {
             return None;
         }
         let (home, most) =

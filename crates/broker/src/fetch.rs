@@ -375,6 +375,8 @@ fn plan_cold(
     });
 }
 
+/// A partition with nothing to read is watched from here on, in the same step, so that no append goes unseen. One with
+/// records is watched only if the fetch waits for more of them ([`watch_for_more`]).
 fn watch_if_empty(
     state: &Rc<ShardState>,
     partition: &Partition,
@@ -382,11 +384,36 @@ fn watch_if_empty(
     token: RequestToken,
     plan: &PartitionPlan,
 ) {
-    if plan.is_urgent() {
+    if plan.is_urgent() || plan.records.is_some() {
         return;
     }
     if let Some(visible) = plan.visible {
         partition.watch(state, visible.high_watermark, Watcher::new(from, token));
+    }
+}
+
+/// The fetch found records, but too few: it is told when any of their partitions has more.
+fn watch_for_more(state: &Rc<ShardState>, token: RequestToken, parts: Vec<(PartitionKey, Offset)>) {
+    for (partition, seen) in parts {
+        let home = state.home(partition.topic, partition.partition);
+        if home == state.id {
+            watch_here(state, partition, seen, state.id, token);
+        } else {
+            state.send(home, Mail::Watch { from: state.id, request: token, parts: vec![(partition, seen)] });
+        }
+    }
+}
+
+/// Watches one partition, on its home shard, which this is.
+pub(crate) fn watch_here(
+    state: &Rc<ShardState>,
+    partition: PartitionKey,
+    seen: Offset,
+    from: ShardId,
+    token: RequestToken,
+) {
+    if let Some(partition) = state.partition(partition) {
+        partition.watch(state, seen, Watcher::new(from, token));
     }
 }
 
@@ -434,6 +461,7 @@ pub(crate) fn on_deadline(state: &Rc<ShardState>, token: RequestToken) {
 }
 
 fn settle(state: &Rc<ShardState>, token: RequestToken) {
+    let mut found = Vec::new();
     let (again, wait_until_ns) = {
         let mut fetches = state.fetches.borrow_mut();
         let Some(in_flight) = fetches.get_mut(token) else { return };
@@ -447,6 +475,10 @@ fn settle(state: &Rc<ShardState>, token: RequestToken) {
             (true, None)
         } else {
             in_flight.waits = true;
+            found.extend(in_flight.parts.iter().filter_map(|part| {
+                let plan = part.plan.as_ref().filter(|plan| plan.records.is_some())?;
+                Some((part.fetch?.partition, plan.visible?.high_watermark))
+            }));
             (false, Some(in_flight.deadline_ns))
         }
     };
@@ -454,6 +486,7 @@ fn settle(state: &Rc<ShardState>, token: RequestToken) {
         ask(state, token);
     } else if let Some(deadline_ns) = wait_until_ns {
         state.fetch_waits(token, deadline_ns);
+        watch_for_more(state, token, found);
     } else {
         state.fetch_waits_no_more(token);
         let done = state.fetches.borrow_mut().remove(token);

@@ -78,6 +78,8 @@ pub(crate) enum Mail {
     Fetch { from: ShardId, request: RequestToken, parts: Vec<(u32, PartitionFetch)> },
     /// The answer to one part.
     Planned { request: RequestToken, part: u32, plan: PartitionPlan },
+    /// This request found records and waits for more: send one `Woken` when readers of a partition see beyond an offset.
+    Watch { from: ShardId, request: RequestToken, parts: Vec<(PartitionKey, Offset)> },
     /// A partition that this request watches has more to read.
     Woken { request: RequestToken },
     /// The cluster's metadata moved on; `changed` names the topics that differ.

@@ -7,6 +7,7 @@
 //! A partition is touched by its home shard alone. Whoever runs on another shard sends a letter.
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
@@ -57,8 +58,9 @@ struct Acked {
     appended: Appended,
 }
 
-/// Names a long poll that waits for more.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+/// Names a long poll that waits for more. Two of one slot are the same watcher: the later request of a slot takes the
+/// place of the earlier, which has been answered, so idle partitions do not collect them.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Watcher {
     shard: ShardId,
     slot: u32,
@@ -72,6 +74,26 @@ impl Watcher {
 
     fn token(self) -> RequestToken {
         RequestToken { slot: self.slot, generation: self.generation }
+    }
+}
+
+impl PartialEq for Watcher {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Watcher {}
+
+impl PartialOrd for Watcher {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Watcher {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.shard, self.slot).cmp(&(other.shard, other.slot))
     }
 }
 

@@ -172,6 +172,11 @@ impl ShardState {
                 }
             }
             Mail::Planned { request, part, plan } => fetch::on_plan(self, request, part, plan),
+            Mail::Watch { from, request, parts } => {
+                for (partition, seen) in parts {
+                    fetch::watch_here(self, partition, seen, from, request);
+                }
+            }
             Mail::Woken { request } => fetch::on_woken(self, request),
             Mail::Image { image, changed, applied } => {
                 self.apply_image(image, &changed);

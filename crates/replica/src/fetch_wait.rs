@@ -29,9 +29,10 @@ impl<W: Ord + Clone> FetchWaiters<W> {
         Self::default()
     }
 
-    /// `waiter` is to be told when readers see beyond `seen`, the visible end at which it found too little.
+    /// `waiter` is to be told when readers see beyond `seen`, the visible end at which it found too little. An equal
+    /// waiter at the same end gives way to it.
     pub fn watch(&mut self, seen: Offset, waiter: W) {
-        self.watching.insert((seen, waiter));
+        self.watching.replace((seen, waiter));
     }
 
     /// `waiter` no longer cares: it was answered, or its connection is gone.
