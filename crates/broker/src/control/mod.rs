@@ -13,18 +13,19 @@ mod metadata_log;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use machine::Ticket;
-use quorum::controller::{Command, ControllerOptions, Registration, Reply};
+use quorum::controller::{Command, ControllerOptions, PRODUCER_ID_BLOCK, Registration, Reply};
 use quorum::image::{ChangedTopics, MetadataImage};
 use quorum::{NodeEffect, NodeOptions, QuorumNode, QuorumStatus};
 use shard::Mailboxes;
 use storage::LastStop;
 use tokio::sync::{mpsc, oneshot, watch};
-use types::{NodeId, PartitionIndex, ShardId, TopicId};
+use types::{NodeId, PartitionIndex, ProducerId, ShardId, TopicId};
 
 use crate::config::{Config, Endpoint, Rules};
 use crate::handlers::api_versions::FEATURES;
@@ -56,6 +57,7 @@ struct ControlCall {
 pub(crate) struct ControlHandle {
     calls: mpsc::Sender<ControlCall>,
     status: watch::Receiver<QuorumStatus>,
+    producer_ids: Arc<Mutex<Range<i64>>>,
     node: NodeId,
 }
 
@@ -72,6 +74,25 @@ impl ControlHandle {
     pub(crate) async fn new_leader_epoch(&self, topic: TopicId, partition: PartitionIndex) {
         let partitions = vec![(topic, partition)];
         let _ = self.command(Command::BumpLeaderEpochs { node: self.node, partitions }).await;
+    }
+
+    /// A producer id that nobody ever had. Ids come in blocks; a crash wastes the rest of one. `None`: see
+    /// [`Self::command`].
+    pub(crate) async fn producer_id(&self) -> Option<ProducerId> {
+        loop {
+            if let Some(id) = self.producer_ids.lock().expect("held for a moment, never across a panic").next() {
+                return Some(ProducerId::new(id));
+            }
+            match self.command(Command::AllocateProducerIds { node: self.node }).await? {
+                Reply::ProducerIds(Ok(first)) => {
+                    let block = first.value()..first.value() + PRODUCER_ID_BLOCK;
+                    let mut ids = self.producer_ids.lock().expect("held for a moment, never across a panic");
+                    // Two may have asked at once: the later block replaces the rest of the earlier.
+                    *ids = block;
+                }
+                _ => return None,
+            }
+        }
     }
 
     /// Where the metadata quorum stands.
@@ -144,7 +165,7 @@ pub(crate) fn start(spec: ControlSpec) -> Result<Control, StartError> {
         .map_err(control_fault)?;
     let started = started.recv().map_err(|_| StartError::Control("the control thread ended at once".to_owned()))?;
     let (image, status) = started?;
-    let handle = ControlHandle { calls: calls_sender, status, node };
+    let handle = ControlHandle { calls: calls_sender, status, producer_ids: Arc::default(), node };
     Ok(Control { handle, image, tasks: tasks_sender, stop, thread })
 }
 

@@ -11,6 +11,8 @@ use wire::ApiKey;
 use crate::request::{Handled, HandlerFault, Request};
 use crate::shard_state::ShardState;
 
+mod admin;
+
 macro_rules! handlers {
     ($($key:ident => $module:ident),+ $(,)?) => {
         $(pub(crate) mod $module;)+
@@ -29,16 +31,27 @@ macro_rules! handlers {
 }
 
 handlers! {
+    AlterConfigs => alter_configs,
     ApiVersions => api_versions,
+    CreatePartitions => create_partitions,
+    CreateTopics => create_topics,
     DeleteGroups => delete_groups,
     DeleteRecords => delete_records,
+    DeleteTopics => delete_topics,
+    DescribeCluster => describe_cluster,
+    DescribeConfigs => describe_configs,
     DescribeGroups => describe_groups,
     DescribeLogDirs => describe_log_dirs,
     DescribeProducers => describe_producers,
+    DescribeQuorum => describe_quorum,
+    DescribeTopicPartitions => describe_topic_partitions,
     FindCoordinator => find_coordinator,
     Heartbeat => heartbeat,
+    IncrementalAlterConfigs => incremental_alter_configs,
+    InitProducerId => init_producer_id,
     JoinGroup => join_group,
     LeaveGroup => leave_group,
+    ListConfigResources => list_config_resources,
     ListGroups => list_groups,
     ListOffsets => list_offsets,
     Metadata => metadata,
