@@ -115,8 +115,8 @@ async fn ready(State(http): State<Arc<Http>>) -> Response {
             // Fetch, deletion and retention go on when produce is refused, so the node stays ready, and says so.
             json(StatusCode::OK, format!("{{\"status\":\"ready\",\"produce_refused\":{}}}\n", json_list(&refusals)))
         }
-        STOPPING => json(StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"stopping\"}\n".to_owned()),
-        _ => json(StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"starting\"}\n".to_owned()),
+        STARTING => json(StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"starting\"}\n".to_owned()),
+        _ => json(StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"stopping\"}\n".to_owned()),
     }
 }
 
