@@ -67,14 +67,16 @@ pub(crate) fn partition() -> TopicPartition {
     TopicPartition::new("orders", PartitionIndex::new(3))
 }
 
+/// A record's key and value.
+pub(crate) type KeyValue = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// A batch of `records` records as a producer sends it.
 pub(crate) fn produced(records: usize, value_bytes: usize, ms: i64, producer: Option<Producer>) -> BytesMut {
-    let values: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> =
-        (0..records).map(|i| (None, Some(vec![i as u8; value_bytes]))).collect();
+    let values: Vec<KeyValue> = (0..records).map(|i| (None, Some(vec![i as u8; value_bytes]))).collect();
     keyed(&values, ms, producer)
 }
 
-pub(crate) fn keyed(records: &[(Option<Vec<u8>>, Option<Vec<u8>>)], ms: i64, producer: Option<Producer>) -> BytesMut {
+pub(crate) fn keyed(records: &[KeyValue], ms: i64, producer: Option<Producer>) -> BytesMut {
     let mut builder = BatchBuilder::new(Codec::None);
     if let Some(producer) = producer {
         builder = builder.producer(producer);

@@ -302,6 +302,7 @@ pub(crate) struct Swap {
 }
 
 /// How far a swap is.
+#[expect(clippy::enum_variant_names, reason = "states are named for what they await")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SwapState {
     /// `.cleaned` is becoming `.swap`.

@@ -366,7 +366,9 @@ fn configs() -> Vec<LogConfig> {
 #[test]
 fn acked_batches_survive_any_history() {
     let (mut crashes, mut lost) = (0, 0);
-    for seed in 0..300 {
+    // `STORAGE_SEEDS=5000 cargo test -p storage random` for a longer run.
+    let seeds = std::env::var("STORAGE_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
+    for seed in 0..seeds {
         for (at, config) in configs().into_iter().enumerate() {
             let outcome = std::panic::catch_unwind(|| run(seed, config));
             match outcome {
@@ -379,13 +381,13 @@ fn acked_batches_survive_any_history() {
         }
     }
     // The histories are worth something: there are crashes, and power losses that do take what was not synced.
-    assert!(500 < crashes, "{crashes}");
+    assert!(300 < crashes, "{crashes}");
     assert!(50 < lost, "{lost}");
 }
 
 #[test]
 fn small_and_large_segments_hold_the_same_records() {
-    let mut seen: Option<Vec<(i64, Option<Vec<u8>>)>> = None;
+    let mut seen = None;
     for segment_bytes in [300, 1000, 5000, 1_000_000] {
         let config = LogConfig { segment_bytes, index_interval_bytes: 100, ..LogConfig::default() };
         let mut world = World::new(7, config);

@@ -24,7 +24,8 @@
 //! | `index-garbage` | after an unclean stop: the newest checkpointed segment's entries do not rise | rebuilt |
 //! | `index-lies` | an entry in a sealed segment's index that names no batch | found by the reader, who scans instead (see `read`) |
 //! | `cleaned` | `.cleaned` files | deleted |
-//! | `swap` | a `.log.swap` | finished: what it replaces is deleted, it takes the place; its indexes are rebuilt |
+//! | `swap` | a `.log.swap` that the checkpoint lists, or no checkpoint | finished: what it replaces is deleted, it takes the place; its indexes are rebuilt |
+//! | `swap-early` | a `.log.swap` of another length than the checkpoint says | deleted: what it should replace is whole, and taking its place before a checkpoint says so would look like damage after a second crash |
 //! | `swap-index` | an index `.swap` without its log | deleted |
 //! | `deleted` | `.deleted` files | deleted |
 //! | `retired` | a segment below the checkpoint's first one, or inside one that it lists | deleted: retention or compaction had taken it out |
@@ -332,7 +333,7 @@ impl<D: Dir> Recovery<'_, D> {
         }
     }
 
-    /// Row `swap`.
+    /// Rows `swap` and `swap-early`.
     fn finish_swaps(&mut self, known: &Known) -> Result<(), RecoverFault> {
         let swaps: Vec<(SegmentId, u64)> = self
             .files
@@ -346,6 +347,13 @@ impl<D: Dir> Recovery<'_, D> {
             .collect();
         for (id, bytes) in swaps {
             let file = FileName::log(id).at(Stage::Swap);
+            let base = id.base_offset().value();
+            let listed = known.facts.iter().any(|facts| facts.base_offset == base && facts.bytes == bytes);
+            if !listed && !known.facts.is_empty() {
+                self.note(format!("{file}: a compaction was given up"));
+                self.delete(file);
+                continue;
+            }
             let mut segment = Segment::new(id.base_offset(), self.now.wall);
             self.done.bytes_total += bytes;
             let broken = self.walk(file, bytes, &mut segment, true, false)?;
@@ -379,8 +387,6 @@ impl<D: Dir> Recovery<'_, D> {
             let at = self.segments.partition_point(|other| other.id < id);
             self.segments.insert(at, segment);
         }
-        // The facts of what was replaced are void.
-        let _ = known;
         Ok(())
     }
 
