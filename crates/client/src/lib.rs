@@ -7,8 +7,10 @@
 mod admin;
 mod cluster;
 mod connection;
+mod consumer;
 mod error;
 mod group;
+mod membership;
 pub mod partitioner;
 mod producer;
 
@@ -18,6 +20,8 @@ pub use admin::{
 };
 pub use cluster::{Client, ClientConfig, Cluster, CoordinatorKind, Node, Partition, Topic};
 pub use connection::{Calling, Connection, ConnectionConfig, Pending};
+pub use consumer::{Consumed, Consumer, ConsumerConfig, Fetched, Isolation, StartOffset, decode};
 pub use error::ClientError;
+pub use membership::GroupConfig;
 pub use partitioner::Partitioner;
 pub use producer::{Acks, Delivered, Delivery, Producer, ProducerConfig, Record};
