@@ -2,4 +2,5 @@
 //! client at all, and `echo_append`, the plain way to write the same, which `floor` has to beat.
 
 pub mod bare;
+pub mod drive;
 pub mod options;

@@ -44,9 +44,7 @@ impl Options {
     pub fn prepare() -> io::Result<(Self, Vec<File>)> {
         let options = Self::parse();
         if let Some(cpu) = options.cpu {
-            let mut set = nix::sched::CpuSet::new();
-            set.set(cpu)?;
-            nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)?;
+            pin(cpu)?;
         }
         std::fs::create_dir_all(&options.dir)?;
         let open = |number| {
@@ -56,4 +54,14 @@ impl Options {
         let files = (0..options.partitions).map(open).collect::<io::Result<_>>()?;
         Ok((options, files))
     }
+}
+
+/// Pins the calling thread, and what it will start, to one CPU.
+///
+/// # Errors
+/// When the CPU is not ours.
+pub fn pin(cpu: usize) -> io::Result<()> {
+    let mut set = nix::sched::CpuSet::new();
+    set.set(cpu)?;
+    Ok(nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)?)
 }
