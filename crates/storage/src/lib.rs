@@ -1,7 +1,7 @@
 //! A partition's log, sans-IO: events in, effects out. Storage knows no socket, file, clock or task; `shard` executes
 //! its effects with files, `sim` with a modelled disk.
 //!
-//! Read in this order: [`file`] names what lies in a partition's folder; [`effect`] is how the log asks for work and is
+//! Read in this order: [`mod@file`] names what lies in a partition's folder; [`effect`] is how the log asks for work and is
 //! told of it; [`log`] is the partition log itself; [`read`] finds bytes and times in it; [`recovery`] opens it again
 //! after a stop, by the table drawn there; [`retention`] and [`compaction`] decide what may go. [`producers`] and
 //! [`epochs`] are the two tables a log carries; [`checkpoint`] is how they survive.

@@ -797,8 +797,7 @@ impl<D: Dir> Recovery<'_, D> {
 
     fn read_file(&self, name: FileName, position: u64, bytes: usize) -> Result<Vec<u8>, RecoverFault> {
         let fault = |source| RecoverFault::Io { file: name.to_string(), source };
-        let text = name.to_string();
-        let text = self.name_on_disk(name).unwrap_or(text);
+        let text = self.name_on_disk(name).unwrap_or_else(|| name.to_string());
         let mut buffer = vec![0; bytes];
         let mut filled = 0;
         while filled < bytes {
@@ -890,4 +889,66 @@ fn producer_of(facts: &ProducerFacts) -> Option<(ProducerId, Producer)> {
         });
     }
     Some((ProducerId::from_wire(facts.id)?, producer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ABOVE: Case = Case {
+        below_recovery_point: false,
+        checkpoint_damaged: false,
+        last_stop: LastStop::PowerLost,
+        torn: false,
+        good_follows: true,
+        accept_loss: false,
+    };
+
+    #[test]
+    fn below_is_corrupt_whatever_else() {
+        for last_stop in [LastStop::PowerLost, LastStop::ProcessDied] {
+            for torn in [false, true] {
+                let case = Case { below_recovery_point: true, last_stop, torn, good_follows: false, ..ABOVE };
+                assert_eq!(plan(case), Verdict::Corrupt);
+            }
+        }
+    }
+
+    #[test]
+    fn torn_is_cut_after_any_stop() {
+        for last_stop in [LastStop::PowerLost, LastStop::ProcessDied] {
+            for checkpoint_damaged in [false, true] {
+                let case = Case { last_stop, checkpoint_damaged, torn: true, good_follows: false, ..ABOVE };
+                assert_eq!(plan(case), Verdict::Cut);
+            }
+        }
+    }
+
+    #[test]
+    fn power_hole_is_cut() {
+        for good_follows in [false, true] {
+            assert_eq!(plan(Case { good_follows, ..ABOVE }), Verdict::Cut);
+        }
+    }
+
+    #[test]
+    fn died_bad_is_corrupt() {
+        let died = Case { last_stop: LastStop::ProcessDied, ..ABOVE };
+        assert_eq!(plan(died), Verdict::Corrupt);
+        assert_eq!(plan(Case { good_follows: false, ..died }), Verdict::Corrupt);
+        assert_eq!(plan(Case { torn: true, ..died }), Verdict::Corrupt);
+    }
+
+    #[test]
+    fn blind_tail_is_cut_and_blind_hole_is_corrupt() {
+        let blind = Case { checkpoint_damaged: true, ..ABOVE };
+        assert_eq!(plan(Case { good_follows: false, ..blind }), Verdict::Cut);
+        assert_eq!(plan(blind), Verdict::Corrupt);
+    }
+
+    #[test]
+    fn accept_loss_cuts_anything() {
+        let worst = Case { below_recovery_point: true, last_stop: LastStop::ProcessDied, accept_loss: true, ..ABOVE };
+        assert_eq!(plan(worst), Verdict::Cut);
+    }
 }
