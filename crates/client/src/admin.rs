@@ -247,7 +247,7 @@ impl Admin {
             ..Default::default()
         });
         let assigned = !assignments.is_empty();
-        let request = CreateTopicsRequest {
+        let request = &CreateTopicsRequest {
             topics: vec![CreatableTopic {
                 name: (&topic.name).into(),
                 num_partitions: if assigned { NODE_DECIDES } else { topic.partitions.unwrap_or(NODE_DECIDES) },
@@ -265,8 +265,8 @@ impl Admin {
         };
         let what = || format!("create topic {}", topic.name);
         let response = self
-            .at_controller(async |connection| {
-                let response = connection.call(&request).await?;
+            .at_controller(|connection| async move {
+                let response = connection.call(request).await?;
                 controller_moved(response.topics.first().map(|topic| topic.error_code), what)?;
                 Ok(response)
             })
@@ -284,7 +284,7 @@ impl Admin {
     pub async fn delete_topic(&self, name: &str) -> Result<(), ClientError> {
         let what = || format!("delete topic {name}");
         let response = self
-            .at_controller(async |connection| {
+            .at_controller(|connection| async move {
                 let version = connection.version(ApiKey::DeleteTopics)?;
                 let mut request = DeleteTopicsRequest { timeout_ms: CHANGE_TIMEOUT_MS, ..Default::default() };
                 if version < 6 {
@@ -309,7 +309,7 @@ impl Admin {
     /// # Errors
     /// There is no such topic, or it has as many already.
     pub async fn create_partitions(&self, topic: &str, count: i32, validate_only: bool) -> Result<(), ClientError> {
-        let request = CreatePartitionsRequest {
+        let request = &CreatePartitionsRequest {
             topics: vec![CreatePartitionsTopic { name: topic.into(), count, assignments: None, ..Default::default() }],
             timeout_ms: CHANGE_TIMEOUT_MS,
             validate_only,
@@ -317,8 +317,8 @@ impl Admin {
         };
         let what = || format!("raise {topic} to {count} partitions");
         let response = self
-            .at_controller(async |connection| {
-                let response = connection.call(&request).await?;
+            .at_controller(|connection| async move {
+                let response = connection.call(request).await?;
                 controller_moved(response.results.first().map(|topic| topic.error_code), what)?;
                 Ok(response)
             })
@@ -402,7 +402,7 @@ impl Admin {
                 ..Default::default()
             }
         });
-        let request = IncrementalAlterConfigsRequest {
+        let request = &IncrementalAlterConfigsRequest {
             resources: vec![AlterConfigsResource {
                 resource_type: resource.kind as i8,
                 resource_name: (&resource.name).into(),
@@ -415,10 +415,10 @@ impl Admin {
         let what = || format!("change the settings of {}", resource.name);
         let at_node = matches!(resource.kind, ResourceKind::Broker | ResourceKind::BrokerLogger);
         let response = if at_node && !resource.name.is_empty() {
-            self.config_node(resource).await?.call(&request).await?
+            self.config_node(resource).await?.call(request).await?
         } else {
-            self.at_controller(async |connection| {
-                let response = connection.call(&request).await?;
+            self.at_controller(|connection| async move {
+                let response = connection.call(request).await?;
                 controller_moved(response.responses.first().map(|result| result.error_code), what)?;
                 Ok(response)
             })
@@ -465,11 +465,11 @@ impl Admin {
     /// # Errors
     /// There is no such group, or its coordinator does not answer.
     pub async fn describe_group(&self, id: &str) -> Result<Group, ClientError> {
-        let request = DescribeGroupsRequest { groups: vec![id.into()], ..Default::default() };
+        let request = &DescribeGroupsRequest { groups: vec![id.into()], ..Default::default() };
         let what = || format!("describe group {id}");
         let group = self
-            .at_coordinator(id, async |connection| {
-                let mut response = connection.call(&request).await?;
+            .at_coordinator(id, |connection| async move {
+                let mut response = connection.call(request).await?;
                 let Some(group) = response.groups.pop() else {
                     return Err(ClientError::refused(what(), ErrorCode::GroupIdNotFound.code()));
                 };
@@ -499,9 +499,9 @@ impl Admin {
     /// # Errors
     /// There is no such group, or it has members.
     pub async fn delete_group(&self, id: &str) -> Result<(), ClientError> {
-        let request = DeleteGroupsRequest { groups_names: vec![id.into()], ..Default::default() };
-        self.at_coordinator(id, async |connection| {
-            let response = connection.call(&request).await?;
+        let request = &DeleteGroupsRequest { groups_names: vec![id.into()], ..Default::default() };
+        self.at_coordinator(id, |connection| async move {
+            let response = connection.call(request).await?;
             match response.results.first() {
                 Some(result) => ClientError::check(result.error_code, None, || format!("delete group {id}")),
                 None => Ok(()),
@@ -519,9 +519,9 @@ impl Admin {
         group: &str,
         partitions: Option<&[TopicPartition]>,
     ) -> Result<BTreeMap<TopicPartition, CommittedOffset>, ClientError> {
-        let wanted = partitions.map(by_topic);
+        let wanted = &partitions.map(by_topic);
         let what = || format!("read the offsets of group {group}");
-        self.at_coordinator(group, async |connection| {
+        self.at_coordinator(group, |connection| async move {
             let version = connection.version(ApiKey::OffsetFetch)?.min(OFFSETS_VERSION_MAX);
             let mut found = BTreeMap::new();
             let mut add = |topic: &str, partition: i32, offset: i64, epoch: i32, metadata: Option<&str>, code: i16| {
@@ -637,10 +637,10 @@ impl Admin {
             request.generation_id_or_member_epoch = generation;
             request.group_instance_id = instance.map(|instance| instance.into());
         }
-        let what = || format!("commit offsets of group {group}");
-        self.at_coordinator(group, async |connection| {
+        let (what, request) = (|| format!("commit offsets of group {group}"), &request);
+        self.at_coordinator(group, |connection| async move {
             let version = connection.version(ApiKey::OffsetCommit)?.min(OFFSETS_VERSION_MAX);
-            let response = connection.send(&request, version).await?.response().await?;
+            let response = connection.send(request, version).await?.response().await?;
             for partition in response.topics.iter().flat_map(|topic| &topic.partitions) {
                 ClientError::check(partition.error_code, None, what)?;
             }
@@ -661,10 +661,10 @@ impl Admin {
                 .map(|partition_index| OffsetDeleteRequestPartition { partition_index })
                 .collect(),
         });
-        let request = OffsetDeleteRequest { group_id: group.into(), topics: topics.collect() };
+        let request = &OffsetDeleteRequest { group_id: group.into(), topics: topics.collect() };
         let what = || format!("delete offsets of group {group}");
-        self.at_coordinator(group, async |connection| {
-            let response = connection.call(&request).await?;
+        self.at_coordinator(group, |connection| async move {
+            let response = connection.call(request).await?;
             ClientError::check(response.error_code, None, what)?;
             for partition in response.topics.iter().flat_map(|topic| &topic.partitions) {
                 ClientError::check(partition.error_code, None, what)?;
@@ -830,10 +830,10 @@ impl Admin {
         }
     }
 
-    async fn at_controller<T>(
-        &self,
-        work: impl AsyncFn(crate::Connection) -> Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
+    async fn at_controller<T, W>(&self, work: impl Fn(crate::Connection) -> W) -> Result<T, ClientError>
+    where
+        W: Future<Output = Result<T, ClientError>>,
+    {
         self.client
             .retry(|| async {
                 let outcome = work(self.client.controller().await?).await;
@@ -845,11 +845,14 @@ impl Admin {
             .await
     }
 
-    pub(crate) async fn at_coordinator<T>(
+    pub(crate) async fn at_coordinator<T, W>(
         &self,
         group: &str,
-        work: impl AsyncFn(crate::Connection) -> Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
+        work: impl Fn(crate::Connection) -> W,
+    ) -> Result<T, ClientError>
+    where
+        W: Future<Output = Result<T, ClientError>>,
+    {
         self.client
             .retry(|| async {
                 let outcome = work(self.client.coordinator(CoordinatorKind::Group, group).await?).await;

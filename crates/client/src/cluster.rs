@@ -185,10 +185,10 @@ impl Client {
     /// # Errors
     /// No node answers, or there is no such topic.
     pub async fn topic(&self, name: &str, create: bool) -> Result<Arc<Topic>, ClientError> {
-        if let Some((topic, read_at)) = self.state().topics.get(name) {
-            if read_at.elapsed() < self.0.config.metadata_age_max {
-                return Ok(Arc::clone(topic));
-            }
+        if let Some((topic, read_at)) = self.state().topics.get(name)
+            && read_at.elapsed() < self.0.config.metadata_age_max
+        {
+            return Ok(Arc::clone(topic));
         }
         self.topic_now(name, create).await
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use batch::control::EndTransaction;
 use batch::{BatchView, Codec, Inflated};
 use bytes::Bytes;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use types::{ErrorCode, LeaderEpoch, NodeId, Offset, ProducerId, Timestamp, TopicId, TopicPartition};
 use wire::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
@@ -28,8 +28,8 @@ const RETRY_BACKOFF: Duration = Duration::from_millis(100);
 /// What a fetch may take beyond the time that the node may wait for records.
 const FETCH_SLACK: Duration = Duration::from_secs(30);
 
-/// How often a group's member looks whether it has to join again while nothing arrives.
-const GROUP_STEP: Duration = Duration::from_millis(100);
+/// How often it is looked whether a partition can be tried again or the group is rebalanced, while nothing arrives.
+const STEP: Duration = Duration::from_millis(100);
 
 /// Where to begin in a partition without a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,7 +159,20 @@ pub struct Consumer {
     /// Connections of our own: a fetch that waits holds up what is behind it.
     connections: BTreeMap<NodeId, Connection>,
     membership: Option<Membership>,
+    /// A join under way; it has the membership meanwhile and outlives the poll that began it.
+    joining: Option<JoinHandle<Joined>>,
     committed_at: Instant,
+}
+
+/// What became of a join.
+type Joined = (Membership, Result<Vec<TopicPartition>, ClientError>);
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        if let Some(joining) = &self.joining {
+            joining.abort();
+        }
+    }
 }
 
 impl Consumer {
@@ -172,6 +185,7 @@ impl Consumer {
             fetches: JoinSet::new(),
             connections: BTreeMap::new(),
             membership: None,
+            joining: None,
             committed_at: Instant::now(),
         }
     }
@@ -188,8 +202,8 @@ impl Consumer {
         consumer
     }
 
-    /// Joins the group of `config` and reads its share of `topics`, from where the group has committed. Joining happens
-    /// in the first [`Consumer::poll`].
+    /// Joins the group of `config` and reads its share of `topics`, from where the group has committed. Joining begins
+    /// with the first [`Consumer::poll`] and takes as many as it needs.
     ///
     /// # Errors
     /// The configuration names no group.
@@ -254,10 +268,14 @@ impl Consumer {
             self.step_group().await?;
             self.find_positions().await?;
             self.start_fetches().await;
-            let step = if self.membership.is_some() { GROUP_STEP } else { RETRY_BACKOFF };
-            let until = deadline.min(Instant::now() + step);
+            let until = deadline.min(Instant::now() + STEP);
             let mut fetched = Vec::new();
             tokio::select! {
+                joined = async { self.joining.as_mut().expect("checked below").await }, if self.joining.is_some() => {
+                    self.joining = None;
+                    let lost = |_| ClientError::Usage("the task that joined the group was ended".to_owned());
+                    self.on_joined(joined.map_err(lost)?).await?;
+                }
                 Some(done) = self.fetches.join_next() => {
                     if let Ok(done) = done {
                         self.on_fetched(done, &mut fetched)?;
@@ -295,6 +313,10 @@ impl Consumer {
         if offsets.is_empty() {
             return Ok(());
         }
+        if self.joining.is_some() {
+            let what = format!("commit offsets of group {}", group.id);
+            return Err(ClientError::refused(what, ErrorCode::RebalanceInProgress.code()));
+        }
         let member = self.membership.as_ref().and_then(Membership::identity);
         let outcome = self.admin.commit(&group.id, member, offsets).await;
         if let (Err(error), Some(membership)) = (&outcome, &mut self.membership) {
@@ -327,12 +349,21 @@ impl Consumer {
             // Refused only if the group has moved on; what was read is then read again by its new owner.
             let _ = self.commit().await;
         }
-        if !self.membership.as_ref().is_some_and(Membership::must_join) {
-            return Ok(());
+        if let Some(mut membership) = self.membership.take_if(|membership| membership.must_join()) {
+            // Whoever takes part in a new assignment gives up what it had (the eager protocol).
+            self.positions.clear();
+            self.joining = Some(tokio::spawn(async move {
+                let outcome = membership.join().await;
+                (membership, outcome)
+            }));
         }
-        let Some(membership) = &mut self.membership else { return Ok(()) };
-        let assigned = membership.join().await?;
+        Ok(())
+    }
+
+    async fn on_joined(&mut self, (membership, outcome): Joined) -> Result<(), ClientError> {
         let group = membership.group_id().to_owned();
+        self.membership = Some(membership);
+        let assigned = outcome?;
         let committed = if assigned.is_empty() {
             BTreeMap::new()
         } else {
@@ -358,7 +389,7 @@ impl Consumer {
         }
         for (start, partitions) in wanted {
             let mut found = BTreeMap::new();
-            let look_up = async |at| self.admin.list_offsets(&partitions, at).await;
+            let look_up = |at| self.admin.list_offsets(&partitions, at);
             match start {
                 StartOffset::At(offset) => found.extend(partitions.iter().map(|at| (at.clone(), offset))),
                 StartOffset::Earliest => found.extend(offsets_of(look_up(OffsetAt::Earliest).await?)),
@@ -623,10 +654,8 @@ pub fn decode(fetched: &Fetched, isolation: Isolation, records: &mut Vec<Consume
         }
         if attributes.control {
             let marker = EndTransaction::read(&view).map_err(fail)?;
-            if let (Some(marker), Some(id)) = (marker, producer) {
-                if !marker.committed {
-                    aborting.remove(&id);
-                }
+            if let (Some(EndTransaction { committed: false, .. }), Some(id)) = (marker, producer) {
+                aborting.remove(&id);
             }
             continue;
         }

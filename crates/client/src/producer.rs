@@ -79,7 +79,8 @@ pub struct ProducerConfig {
     pub batch_bytes: usize,
     /// Bytes of batches in one request; a larger batch goes alone.
     pub request_bytes_max: usize,
-    /// Requests to one node that may be unanswered.
+    /// Requests to one node that may be unanswered. Without idempotence more than one can change the order of records
+    /// when a request fails and is repeated.
     pub requests_in_flight_max: usize,
     /// Bytes of records that may wait or be under way; more senders wait.
     pub buffer_bytes_max: usize,
@@ -244,6 +245,9 @@ struct Queue {
     failed: bool,
     not_before: Option<Instant>,
     sequence_next: Sequence,
+    /// The generation of the producer id that the leader knows. A leader that does not know an id yet takes any
+    /// sequence from it, so until the first batch is acknowledged nothing may follow it.
+    known_generation: u64,
 }
 
 #[derive(Debug)]
@@ -624,7 +628,7 @@ impl Sender {
     /// The partitions that have something to send now, and when the next one will.
     fn due(&mut self, now: Instant) -> (Vec<Key>, Option<Instant>) {
         let shared = Arc::clone(&self.shared);
-        let config = &shared.config;
+        let (config, identity) = (&shared.config, self.identity);
         let mut guard = shared.lock();
         let state = &mut *guard;
         let (mut due, mut next): (Vec<Key>, Option<Instant>) = (Vec::new(), None);
@@ -648,7 +652,9 @@ impl Sender {
                 }
                 continue;
             };
-            if queue.failed || config.requests_in_flight_max <= queue.in_flight {
+            let unknown = identity.is_some_and(|identity| identity.generation != queue.known_generation);
+            let in_flight_max = if unknown { 1 } else { config.requests_in_flight_max };
+            if queue.failed || in_flight_max <= queue.in_flight {
                 continue;
             }
             let lingers = queue.ready.is_empty() && state.flushes == 0;
@@ -812,6 +818,9 @@ impl Sender {
                 Ok(response) => judge(&key, topic_id, response),
             };
             let Err(error) = outcome else {
+                if let Content::Sealed { stamp: Some(stamp), .. } = batch.content {
+                    queue.known_generation = stamp.generation;
+                }
                 shared.finish(&mut guard, batch, outcome);
                 continue;
             };

@@ -172,7 +172,7 @@ async fn order_holds_per_partition_with_five_requests_in_flight() {
     for record in read {
         let value = record.value.unwrap().to_vec();
         if let Some(before) = last.insert(record.at.partition, value.clone()) {
-            assert!(before < value, "order of {}", record.at);
+            assert!(before < value, "{} at offset {}: {value:?} after {before:?}", record.at, record.offset);
         }
     }
 }
