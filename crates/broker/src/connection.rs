@@ -399,7 +399,7 @@ impl Connection {
     pub(crate) fn samples_compressed(&self, one_in: u32) -> bool {
         let seen = self.compressed_batches.get();
         self.compressed_batches.set(seen.wrapping_add(1));
-        seen % one_in == 0
+        seen.is_multiple_of(one_in)
     }
 
     /// Notes where the payload of a request belonged.

@@ -28,10 +28,15 @@ use wire::{ApiKey, Records, Writer};
 
 use crate::connection::Connection;
 use crate::mail::{Mail, PartitionKey, RequestToken, VisibleOffsets};
-use crate::partition::{Partition, Watcher};
+use crate::partition::{Partition, PlanStep, Watcher};
 use crate::reply::{Reply, Segment, SlotId};
 use crate::request::{Request, frame_response};
 use crate::shard_state::ShardState;
+
+/// How long a plan waits for a file that is being renamed.
+const PLAN_RETRY: Duration = Duration::from_millis(2);
+/// How often it waits.
+const PLAN_RETRIES_MAX: u32 = 500;
 
 /// Which records a reader sees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -322,53 +327,55 @@ pub(crate) fn plan_here(state: &Rc<ShardState>, from: ShardId, token: RequestTok
     let Some(partition) = state.partition(fetch.partition) else {
         return state.planned(from, token, part, PartitionPlan::unknown(ErrorCode::NotLeaderOrFollower));
     };
-    match partition.plan(state, fetch) {
-        Ok(plan) => {
+    let mut step = partition.plan(state, fetch);
+    if let PlanStep::Bytes(scan) = step
+        && let Ok(Some(bytes)) = state.read_cached(&partition, scan)
+    {
+        step = partition.resume(state, fetch, scan, &bytes);
+    }
+    match step {
+        PlanStep::Done(plan) => {
             watch_if_empty(state, &partition, from, token, &plan);
             state.planned(from, token, part, plan);
         }
-        Err(scan) => match state.read_cached(&partition, scan) {
-            Ok(Some(bytes)) => match partition.resume(state, fetch, scan, &bytes) {
-                Ok(plan) => {
-                    watch_if_empty(state, &partition, from, token, &plan);
-                    state.planned(from, token, part, plan);
-                }
-                Err(next) => plan_cold(state, partition, from, token, part, *fetch, next),
-            },
-            Ok(None) => plan_cold(state, partition, from, token, part, *fetch, scan),
-            Err(error) => {
-                tracing::error!(partition = %partition.name, %error, "the log cannot be read");
-                state.planned(from, token, part, PartitionPlan::unknown(ErrorCode::KafkaStorageError));
-            }
-        },
+        needs => plan_later(state, partition, from, token, part, *fetch, needs),
     }
 }
 
 /// The rest of a plan, when bytes must come from the disk first: the shard goes on meanwhile.
-fn plan_cold(
+fn plan_later(
     state: &Rc<ShardState>,
     partition: Rc<Partition>,
     from: ShardId,
     token: RequestToken,
     part: u32,
     fetch: PartitionFetch,
-    first: storage::FileScan,
+    mut step: PlanStep,
 ) {
     let state = Rc::clone(state);
     tokio::task::spawn_local(async move {
-        let mut scan = first;
+        let mut retries_left = PLAN_RETRIES_MAX;
         let plan = loop {
-            let bytes = match state.read(&partition, scan).await {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    tracing::error!(partition = %partition.name, %error, "the log cannot be read");
+            step = match step {
+                PlanStep::Done(plan) => break plan,
+                PlanStep::Bytes(scan) => match state.read(&partition, scan).await {
+                    Ok(bytes) => partition.resume(&state, &fetch, scan, &bytes),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => PlanStep::Retry,
+                    Err(error) => {
+                        tracing::error!(partition = %partition.name, %error, "the log cannot be read");
+                        break PartitionPlan::unknown(ErrorCode::KafkaStorageError);
+                    }
+                },
+                PlanStep::Retry if retries_left == 0 => {
+                    tracing::error!(partition = %partition.name, "a file of the log is gone");
                     break PartitionPlan::unknown(ErrorCode::KafkaStorageError);
                 }
+                PlanStep::Retry => {
+                    retries_left -= 1;
+                    tokio::time::sleep(PLAN_RETRY).await;
+                    partition.plan(&state, &fetch)
+                }
             };
-            match partition.resume(&state, &fetch, scan, &bytes) {
-                Ok(plan) => break plan,
-                Err(next) => scan = next,
-            }
         };
         watch_if_empty(&state, &partition, from, token, &plan);
         state.planned(from, token, part, plan);

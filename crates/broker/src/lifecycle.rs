@@ -209,6 +209,7 @@ pub fn start(config: Config) -> Result<Node, StartError> {
                     Err(error) => tracing::error!(%address, %error, "listener lost"),
                 }
             }
+            state.until_ready().await;
             crate::groups::on_start(&state);
             drop(ready_sender.send(Ok(())));
             // The start waits until nobody can report any more.
@@ -224,6 +225,9 @@ pub fn start(config: Config) -> Result<Node, StartError> {
         outcome.map_err(|(shard, source)| StartError::Shard { shard, source })?;
     }
     http.set_ready(&shared);
+    for dir in shared.log_dirs.iter() {
+        dir.mark_in_use()?;
+    }
     let opened = std::mem::take(&mut *opened.lock().expect("shards have started"));
     let report = StartReport {
         shards,
@@ -295,9 +299,10 @@ impl Node {
                 stopping.push(done);
             }
         }
+        // A shard that is gone has closed nothing.
+        let mut all_closed = stopping.len() == self.shards.len();
         for done in stopping {
-            // A shard that is gone has nothing left to stop.
-            let _ = done.blocking_recv();
+            all_closed &= done.blocking_recv().unwrap_or(false);
         }
         if let Some(control) = self.control.take() {
             control.stop();
@@ -308,6 +313,14 @@ impl Node {
         for handle in self.shards.drain(..) {
             if let Err(error) = handle.join() {
                 tracing::error!(%error, "a shard did not end well");
+                all_closed = false;
+            }
+        }
+        if all_closed {
+            for dir in self.shared.log_dirs.iter() {
+                if let Err(error) = dir.mark_clean() {
+                    tracing::warn!(%error, "the clean stop is not noted");
+                }
             }
         }
     }

@@ -14,10 +14,15 @@ use types::{DirectoryId, TopicId, TopicPartition};
 /// The file that says under which boot and mount a node last ran here.
 const IDENTITY_FILE: &str = "ringlog.identity";
 
+/// Follows the identity when the node stopped cleanly.
+const CLEAN: &str = "clean";
+
 /// A log directory in use by this node.
 pub(crate) struct LogDir {
     pub(crate) path: PathBuf,
     pub(crate) id: DirectoryId,
+    /// This boot and mount, if they can be told.
+    identity: Option<String>,
     /// How the last node that wrote here ended; partitions that were closed cleanly know better.
     pub(crate) last_stop: LastStop,
     pub(crate) writeback: Writeback,
@@ -81,14 +86,21 @@ impl LogDir {
             Err(fs::TryLockError::Error(source)) => return Err(fault("cannot be locked")(source)),
         }
         let identity = mount_identity(path);
-        let last = fs::read_to_string(path.join(IDENTITY_FILE)).ok();
+        let last = fs::read_to_string(path.join(IDENTITY_FILE)).unwrap_or_default();
+        let (last_identity, stopped_cleanly) = match last.trim().strip_suffix(CLEAN) {
+            Some(identity) => (identity.trim(), true),
+            None => (last.trim(), false),
+        };
         // An identity that cannot be told (an old kernel, a container) is never the same one.
-        let last_stop = match (&identity, &last) {
-            (Some(now), Some(last)) if now.trim() == last.trim() => LastStop::ProcessDied,
+        let last_stop = match &identity {
+            Some(now) if now == last_identity => LastStop::ProcessDied,
             _ => LastStop::PowerLost,
         };
-        let text = identity.unwrap_or_default();
-        shard::file::atomic_write_blocking(path, IDENTITY_FILE, text.as_bytes()).map_err(fault("cannot be written"))?;
+        if !stopped_cleanly {
+            // Sync before reading: what the last node's kernel failed to write must show now, as an error, and not after
+            // it was served from the page cache.
+            shard::file::sync_file_system_blocking(path).map_err(fault("cannot be synced"))?;
+        }
         let name = path.file_name().map_or_else(|| "log".into(), |name| name.to_string_lossy().into_owned());
         let writeback = Writeback::spawn(HelperSpec { name: format!("wb-{name}"), cpus: Vec::new() })
             .map_err(fault("no thread for writeback"))?;
@@ -100,6 +112,7 @@ impl LogDir {
             path: path.to_owned(),
             id,
             last_stop,
+            identity,
             writeback,
             files,
             maintenance,
@@ -109,6 +122,26 @@ impl LogDir {
             refusal: Mutex::new(None),
             refuses: AtomicBool::new(false),
             _lock: lock,
+        })
+    }
+
+    /// Marks the directory as in use under this boot and mount. Only when all of its logs have been recovered and what
+    /// recovery ordered is on disk: until then a crash leaves the state of the last node.
+    pub(crate) fn mark_in_use(&self) -> Result<(), LogDirError> {
+        self.write_identity(self.identity.as_deref().unwrap_or_default())
+    }
+
+    /// Marks that all of its logs were closed.
+    pub(crate) fn mark_clean(&self) -> Result<(), LogDirError> {
+        if self.is_poisoned() {
+            return Ok(());
+        }
+        self.write_identity(&format!("{} {CLEAN}", self.identity.as_deref().unwrap_or_default()))
+    }
+
+    fn write_identity(&self, text: &str) -> Result<(), LogDirError> {
+        shard::file::atomic_write_blocking(&self.path, IDENTITY_FILE, text.as_bytes()).map_err(|source| {
+            LogDirError::Io { path: self.path.clone(), what: "its identity cannot be written", source }
         })
     }
 

@@ -86,8 +86,8 @@ pub(crate) enum Mail {
     Image { image: Arc<MetadataImage>, changed: Arc<ChangedTopics>, applied: oneshot::Sender<()> },
     /// Anything rare.
     Run(Job),
-    /// Stop taking connections, answer what is parked, close the logs; `stopped` when all is on disk.
-    Stop { stopped: oneshot::Sender<()> },
+    /// Stop taking connections, answer what is parked, close the logs; `stopped` says whether all is on disk.
+    Stop { stopped: oneshot::Sender<bool> },
 }
 
 /// What a reader may see of a partition, besides its records.

@@ -13,6 +13,9 @@ use crate::log_dirs::{LogDir, LogDirError};
 
 const FILE: &str = "meta.properties";
 
+/// The log directories of a node, in the order of `log.dirs`.
+pub(crate) type LogDirs = Arc<[Arc<LogDir>]>;
+
 /// What a directory's `meta.properties` says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct MetaProperties {
@@ -23,7 +26,7 @@ struct MetaProperties {
 
 /// Takes all log directories of `config` for this node. New ones are marked as this cluster's; a new node makes up a
 /// cluster of its own.
-pub(crate) fn open_log_dirs(config: &Config) -> Result<(Arc<str>, Arc<[Arc<LogDir>]>), LogDirError> {
+pub(crate) fn open_log_dirs(config: &Config) -> Result<(Arc<str>, LogDirs), LogDirError> {
     let mut known = Vec::new();
     for path in &config.log_dirs {
         known.push(read(path)?);

@@ -22,7 +22,7 @@ use storage::compaction::{CompactionFault, CompactionJob, CompactionOutcome};
 use storage::{
     Admission, AppendFault, Effect, FileName, IoFault, LogEvent, OpId, OutOfRange, PartitionLog, ReadRange, ReadStep,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use types::limits::WRITEBACK_STEP_BYTES;
 use types::{ErrorCode, LeaderEpoch, Now, Offset, ShardId, Timestamp, TopicPartition};
 
@@ -97,6 +97,16 @@ impl Ord for Watcher {
     }
 }
 
+/// A read plan, or what it needs before it can go on.
+pub(crate) enum PlanStep {
+    /// Here it is.
+    Done(PartitionPlan),
+    /// These bytes, to `resume` with.
+    Bytes(storage::FileScan),
+    /// A moment: a compaction is renaming the file that was found, so begin again.
+    Retry,
+}
+
 /// A partition that this shard leads.
 ///
 /// Lives on: its home shard, from the image that names it until the one that does not, or the stop of the node.
@@ -111,6 +121,8 @@ pub(crate) struct Partition {
     gathers: Cell<bool>,
     timer_ns: Cell<Option<u64>>,
     closed: RefCell<Option<oneshot::Sender<()>>>,
+    /// Told when what recovery ordered is on disk.
+    ready: Notify,
 }
 
 struct Inner {
@@ -163,6 +175,7 @@ impl Partition {
             gathers: Cell::new(false),
             timer_ns: Cell::new(None),
             closed: RefCell::new(None),
+            ready: Notify::new(),
         })
     }
 
@@ -380,7 +393,7 @@ impl Partition {
                 drop(inner);
                 self.wake_all(state);
             }
-            LogEvent::Ready => {}
+            LogEvent::Ready => self.ready.notify_waiters(),
             LogEvent::Closed => {
                 if let Some(closed) = self.closed.borrow_mut().take() {
                     // The node stops without waiting for it any longer.
@@ -561,19 +574,15 @@ impl Partition {
         inner.parked.len() + inner.appends.len()
     }
 
-    /// Where the records that a fetch wants lie. `Err`: bytes that must be read first, to go on with `resume`.
-    pub(crate) fn plan(
-        &self,
-        state: &Rc<ShardState>,
-        fetch: &PartitionFetch,
-    ) -> Result<PartitionPlan, storage::FileScan> {
+    /// Where the records that a fetch wants lie.
+    pub(crate) fn plan(&self, state: &Rc<ShardState>, fetch: &PartitionFetch) -> PlanStep {
         let inner = self.inner.borrow();
         let visible = visible(&inner);
         if let Some(plan) = check_epochs(&inner, fetch, visible) {
-            return Ok(plan);
+            return PlanStep::Done(plan);
         }
         let Some(start) = fetch.start else {
-            return Ok(PartitionPlan::refused(ErrorCode::OffsetOutOfRange, visible));
+            return PlanStep::Done(PartitionPlan::refused(ErrorCode::OffsetOutOfRange, visible));
         };
         let range = read_range(fetch, start, visible);
         match inner.log.read(&range) {
@@ -581,7 +590,7 @@ impl Partition {
                 drop(inner);
                 self.plan_step(state, step, visible)
             }
-            Err(_) => Ok(PartitionPlan::refused(ErrorCode::OffsetOutOfRange, visible)),
+            Err(_) => PlanStep::Done(PartitionPlan::refused(ErrorCode::OffsetOutOfRange, visible)),
         }
     }
 
@@ -592,11 +601,11 @@ impl Partition {
         fetch: &PartitionFetch,
         scan: storage::FileScan,
         bytes: &[u8],
-    ) -> Result<PartitionPlan, storage::FileScan> {
+    ) -> PlanStep {
         let inner = self.inner.borrow();
         let visible = visible(&inner);
         let Some(start) = fetch.start else {
-            return Ok(PartitionPlan::refused(ErrorCode::OffsetOutOfRange, visible));
+            return PlanStep::Done(PartitionPlan::refused(ErrorCode::OffsetOutOfRange, visible));
         };
         let range = read_range(fetch, start, visible);
         match inner.log.resume_read(&range, scan, bytes) {
@@ -604,28 +613,26 @@ impl Partition {
                 drop(inner);
                 self.plan_step(state, step, visible)
             }
-            Err(storage::ReadFault::OutOfRange(_)) => Ok(PartitionPlan::refused(ErrorCode::OffsetOutOfRange, visible)),
+            Err(storage::ReadFault::OutOfRange(_)) => {
+                PlanStep::Done(PartitionPlan::refused(ErrorCode::OffsetOutOfRange, visible))
+            }
             Err(fault) => {
                 tracing::error!(partition = %self.name, %fault, "the log cannot be read");
-                Ok(PartitionPlan::refused(ErrorCode::KafkaStorageError, visible))
+                PlanStep::Done(PartitionPlan::refused(ErrorCode::KafkaStorageError, visible))
             }
         }
     }
 
-    fn plan_step(
-        &self,
-        state: &Rc<ShardState>,
-        step: ReadStep,
-        visible: VisibleOffsets,
-    ) -> Result<PartitionPlan, storage::FileScan> {
+    fn plan_step(&self, state: &Rc<ShardState>, step: ReadStep, visible: VisibleOffsets) -> PlanStep {
         match step {
-            ReadStep::Empty => Ok(PartitionPlan::empty(visible)),
-            ReadStep::Scan(scan) => Err(scan),
+            ReadStep::Empty => PlanStep::Done(PartitionPlan::empty(visible)),
+            ReadStep::Scan(scan) => PlanStep::Bytes(scan),
             ReadStep::Slice(slice) => match self.open(state, slice.file) {
-                Ok(file) => Ok(PartitionPlan::slice(file, &slice, visible)),
+                Ok(file) => PlanStep::Done(PartitionPlan::slice(file, &slice, visible)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => PlanStep::Retry,
                 Err(error) => {
                     tracing::error!(partition = %self.name, file = %slice.file, %error, "the log cannot be opened");
-                    Ok(PartitionPlan::refused(ErrorCode::KafkaStorageError, visible))
+                    PlanStep::Done(PartitionPlan::refused(ErrorCode::KafkaStorageError, visible))
                 }
             },
         }
@@ -716,6 +723,14 @@ impl Partition {
         inner.writeback = Some((file, position));
         // A full queue means that the thread is behind already; the kernel will do it in its own time.
         let _ = self.log_dir.writeback.start_range(Arc::clone(opened), from, position - from);
+    }
+
+    /// Waits until what recovery ordered is on disk.
+    pub(crate) async fn until_ready(&self) {
+        let told = self.ready.notified();
+        if !self.with_log(|log| log.is_ready() || log.poisoned().is_some()) {
+            told.await;
+        }
     }
 
     /// Stops taking appends, flushes, writes the clean marker; `closed` hears when that is on disk.

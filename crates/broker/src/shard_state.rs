@@ -441,9 +441,9 @@ impl ShardState {
     /// fdatasync: through the ring when replies wait for it, else by the directory's writeback thread, so that a long
     /// flush never holds a shard's ring.
     pub(crate) fn sync(self: &Rc<Self>, token: RequestToken, file: Arc<LogFile>, replies_wait: bool, dir: &LogDir) {
-        if replies_wait {
-            self.log_ring.sync(token.to_u64(), file);
-        } else if dir.writeback.sync(Arc::clone(&file), token.to_u64(), self.completer.clone()).is_err() {
+        let helped =
+            !replies_wait && dir.writeback.sync(Arc::clone(&file), token.to_u64(), self.completer.clone()).is_ok();
+        if !helped {
             self.log_ring.sync(token.to_u64(), file);
         }
     }
@@ -546,6 +546,13 @@ impl ShardState {
                     _ => self.create_partition(key, name, partition),
                 }
             }
+        }
+    }
+
+    /// Waits until everything that recovery ordered on this shard is on disk.
+    pub(crate) async fn until_ready(self: &Rc<Self>) {
+        for partition in self.partitions() {
+            partition.until_ready().await;
         }
     }
 
@@ -717,16 +724,17 @@ impl ShardState {
                 dir.check_space(self.node.config.disk_reserve_bytes);
             }
         }
-        if now_s % 10 == 0 {
+        if now_s.is_multiple_of(10) {
             self.close_idle_connections();
         }
-        if self.node.config.cleaner.enable && now_s % (self.node.config.cleaner.backoff_ms / 1000).max(1) == 0 {
+        let cleaner = &self.node.config.cleaner;
+        if cleaner.enable && now_s.is_multiple_of((cleaner.backoff_ms / 1000).max(1)) {
             for partition in self.partitions() {
                 crate::cleaner::begin(self, &partition);
             }
         }
         let interval_s = (self.node.config.retention_check_interval_ms / 1000).max(1);
-        if now_s % interval_s == 0 {
+        if now_s.is_multiple_of(interval_s) {
             for partition in self.partitions() {
                 partition.apply_retention(self);
             }
@@ -738,7 +746,7 @@ impl ShardState {
         self.stopping.get()
     }
 
-    fn stop(self: &Rc<Self>, stopped: oneshot::Sender<()>) {
+    fn stop(self: &Rc<Self>, stopped: oneshot::Sender<bool>) {
         self.stopping.set(true);
         let tokens: Vec<RequestToken> = self.fetches.borrow().tokens().collect();
         for token in tokens {
@@ -760,12 +768,14 @@ impl ShardState {
                 partition.close(&state, closed);
                 closings.push((partition, closing));
             }
+            let mut all_closed = true;
             for (partition, closing) in closings {
                 if tokio::time::timeout(Duration::from_secs(20), closing).await.is_err() {
+                    all_closed = false;
                     tracing::warn!(partition = %partition.name, "not closed in time; it will be recovered at the next start");
                 }
             }
-            let _ = stopped.send(());
+            let _ = stopped.send(all_closed);
         });
     }
 }

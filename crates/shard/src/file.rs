@@ -339,6 +339,16 @@ pub(crate) fn cachestat(file: &impl AsRawFd, position: u64, bytes: u64) -> io::R
     if answer == 0 { Ok(counts[0]) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Writes everything dirty on the file system of `dir` to its disk, on the calling thread (syncfs(2)): for start-up.
+///
+/// # Errors
+/// What open(2) or syncfs(2) answers: also an earlier failure to write that nobody has heard of yet.
+pub fn sync_file_system_blocking(dir: &Path) -> io::Result<()> {
+    let dir = std::fs::File::open(dir)?;
+    // SAFETY: the descriptor is open for the whole call; syncfs takes nothing else.
+    if unsafe { libc::syncfs(dir.as_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use wire::find_coordinator_request::FindCoordinatorRequest;
 use wire::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
 
 use crate::groups;
+use crate::mail::PartitionKey;
 use crate::request::{Handled, Request};
 use crate::shard_state::ShardState;
 
@@ -61,6 +62,9 @@ async fn find(state: &Rc<ShardState>, request: &Request, key_type: i8, group: &s
     let view = groups::offsets_topic(state).await.map_err(|code| (code, None))?;
     let partition = groups::partition_of(&view, group);
     let unavailable = || (ErrorCode::CoordinatorNotAvailable, None);
+    if let Some(reason) = state.node.offline.reason(PartitionKey { topic: view.id, partition }) {
+        return Err((ErrorCode::CoordinatorNotAvailable, Some(reason)));
+    }
     let leader = view.topic.partition(partition).and_then(|partition| partition.leader).ok_or_else(unavailable)?;
     let image = state.image();
     let broker = image.broker(leader).ok_or_else(unavailable)?;
