@@ -86,7 +86,8 @@ impl Request {
     /// # Errors
     /// Bytes that are no such message: the connection is to be closed, as Kafka does.
     pub(crate) fn decode<'a, M: Message<'a>>(&'a self) -> Result<M, DecodeError> {
-        M::from_bytes(&self.frame[self.body_at..], self.version)
+        // Bytes after the message are let pass, as Kafka does: librdkafka 2.x sends some after Metadata version 13.
+        M::decode(&mut Reader::new(&self.frame[self.body_at..]), self.version)
     }
 
     /// The body's bytes, owned by nobody else, and the memory they hold.
