@@ -14,6 +14,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 
+use storage::FileName;
+use storage::compaction::CleanedFiles;
 use types::io::{Dir, DirEntry};
 
 use crate::rng::Rng;
@@ -210,8 +212,8 @@ impl Disk {
         self.sync_names(self.mark());
     }
 
-    /// The power goes: the cache with everything that had not arrived.
-    pub fn lose_power(&mut self, rng: &mut Rng) {
+    /// The power goes: the cache with everything that had not arrived. Returns the bits that flipped on the way.
+    pub fn lose_power(&mut self, rng: &mut Rng) -> Vec<(String, u64, u32)> {
         let survive = rng.index(self.name_changes.len() + 1);
         for (_, change) in self.name_changes.drain(..).take(survive) {
             apply_name(&mut self.durable_names, &change);
@@ -219,7 +221,8 @@ impl Disk {
         self.names = self.durable_names.clone();
         let named: Vec<Inode> = self.names.values().copied().collect();
         self.files.retain(|inode, _| named.contains(inode));
-        for file in self.files.values_mut() {
+        let mut flips: Vec<(Inode, u64, u32)> = Vec::new();
+        for (inode, file) in &mut self.files {
             let cached_bytes = file.cached.len();
             let mood = rng.below(4);
             for (_, change) in std::mem::take(&mut file.dirty) {
@@ -227,7 +230,9 @@ impl Disk {
                     (0, _) => {}
                     (1, change) => apply(&mut file.durable, &change),
                     (_, Change::Write { position, bytes }) => {
-                        write_some_sectors(&mut file.durable, position, &bytes, rng);
+                        for (position, bit) in write_some_sectors(&mut file.durable, position, &bytes, rng) {
+                            flips.push((*inode, position, bit));
+                        }
                     }
                     (_, change) => {
                         if rng.chance(500) {
@@ -241,6 +246,17 @@ impl Disk {
                 file.durable.resize(cached_bytes, 0);
             }
             file.cached = file.durable.clone();
+        }
+        let name_of = |inode| self.names.iter().find(|(_, named)| **named == inode).map(|(name, _)| name.clone());
+        flips.into_iter().filter_map(|(inode, position, bit)| Some((name_of(inode)?, position, bit))).collect()
+    }
+
+    /// fsync of every file, as a host does before it opens a folder in which something failed.
+    pub fn sync_all(&mut self) {
+        let mark = self.mark();
+        let inodes: Vec<Inode> = self.files.keys().copied().collect();
+        for inode in inodes {
+            self.sync(inode, mark);
         }
     }
 
@@ -297,7 +313,9 @@ impl Disk {
     }
 }
 
-fn write_some_sectors(durable: &mut Vec<u8>, position: usize, bytes: &[u8], rng: &mut Rng) {
+/// Returns the bits that flipped.
+fn write_some_sectors(durable: &mut Vec<u8>, position: usize, bytes: &[u8], rng: &mut Rng) -> Vec<(u64, u32)> {
+    let mut flips = Vec::new();
     let end = position + bytes.len();
     let mut at = position;
     while at < end {
@@ -308,12 +326,58 @@ fn write_some_sectors(durable: &mut Vec<u8>, position: usize, bytes: &[u8], rng:
             4 => {
                 let mut garbage = sector.to_vec();
                 let flipped = rng.index(garbage.len());
-                garbage[flipped] ^= 1 << rng.below(8);
+                let bit = rng.below(8) as u32;
+                garbage[flipped] ^= 1 << bit;
+                flips.push(((at + flipped) as u64, bit));
                 apply(durable, &Change::Write { position: at, bytes: garbage });
             }
             _ => {}
         }
         at = next;
+    }
+    flips
+}
+
+/// The maintenance thread's writes, until one fails.
+pub struct Writer<'a> {
+    disk: &'a mut Disk,
+    begun: Vec<FileName>,
+    /// How many more operations succeed.
+    budget: usize,
+}
+
+impl<'a> Writer<'a> {
+    /// Writes to `disk`; the operation after `budget` of them finds it full.
+    pub fn new(disk: &'a mut Disk, budget: usize) -> Self {
+        Self { disk, begun: Vec::new(), budget }
+    }
+
+    fn spend(&mut self) -> io::Result<()> {
+        self.budget = self.budget.checked_sub(1).ok_or(io::Error::from_raw_os_error(28))?;
+        Ok(())
+    }
+}
+
+impl CleanedFiles for Writer<'_> {
+    fn append(&mut self, file: FileName, bytes: &[u8]) -> io::Result<()> {
+        self.spend()?;
+        let name = file.to_string();
+        if !self.begun.contains(&file) {
+            self.begun.push(file);
+            self.disk.create(&name);
+        }
+        if let Some(inode) = self.disk.open(&name) {
+            self.disk.write(inode, self.disk.len(inode) as u64, bytes);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, file: FileName) -> io::Result<()> {
+        self.spend()?;
+        if let Some(inode) = self.disk.open(&file.to_string()) {
+            self.disk.sync(inode, self.disk.mark());
+        }
+        Ok(())
     }
 }
 

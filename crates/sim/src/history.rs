@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use batch::{BatchInfo, BatchView, Producer};
+use batch::{BatchInfo, BatchView, Inflated};
 use bytes::BytesMut;
 use storage::Offsets;
 use types::{LeaderEpoch, Offset, Timestamp};
@@ -79,12 +79,64 @@ impl History {
         want == found.bytes
     }
 
+    /// Whether the batch found is the one placed there, perhaps with fewer records: what compaction may make of it.
+    #[must_use]
+    pub fn is_compacted_from_placed(&self, found: &Found) -> bool {
+        let Some(epoch) = found.info.leader_epoch else { return false };
+        let Some(placed) = self.placed.get(&(found.info.base_offset, epoch)) else { return false };
+        let sent = self.sent(placed.sent);
+        if found.info.producer != sent.info.producer || found.info.last_offset() != placed.last_offset {
+            return false;
+        }
+        let log_append_time = placed.log_append_time;
+        let originals: BTreeMap<i32, Record> = Record::all(&sent.bytes)
+            .into_iter()
+            .map(|record| {
+                (record.offset_delta, Record { timestamp: log_append_time.unwrap_or(record.timestamp), ..record })
+            })
+            .collect();
+        Record::all(&found.bytes).iter().all(|record| originals.get(&record.offset_delta) == Some(record))
+    }
+
     /// The batches that the log holds as far as it has said, oldest first.
     pub fn in_log(&self) -> impl Iterator<Item = (Offset, LeaderEpoch, &Placed)> {
         self.placed
             .iter()
             .filter(|(_, placed)| placed.fate == Fate::InLog)
             .map(|(&(base, epoch), placed)| (base, epoch, placed))
+    }
+}
+
+/// A record, apart from its batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// Its place in the batch.
+    pub offset_delta: i32,
+    /// Its time, as readers see it.
+    pub timestamp: Timestamp,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value.
+    pub value: Option<Vec<u8>>,
+}
+
+impl Record {
+    /// The records of a batch; none if it cannot be read.
+    #[must_use]
+    pub fn all(batch: &[u8]) -> Vec<Self> {
+        const INFLATED_BYTES_MAX: usize = 1 << 16;
+        let Ok(view) = BatchView::parse(batch) else { return Vec::new() };
+        let Ok(inflated) = Inflated::new(&view, INFLATED_BYTES_MAX) else { return Vec::new() };
+        inflated
+            .records()
+            .flatten()
+            .map(|record| Self {
+                offset_delta: record.offset_delta,
+                timestamp: record.timestamp,
+                key: record.key.map(<[u8]>::to_vec),
+                value: record.value.map(<[u8]>::to_vec),
+            })
+            .collect()
     }
 }
 
@@ -113,12 +165,6 @@ impl Found {
             bytes = &bytes[size..];
         }
         Ok(found)
-    }
-
-    /// Its producer, if it is idempotent.
-    #[must_use]
-    pub fn producer(&self) -> Option<Producer> {
-        self.info.producer
     }
 }
 
@@ -223,6 +269,8 @@ pub enum Seen<'a> {
         end: Offset,
         /// What came, whole batches.
         found: &'a [Found],
+        /// Whether compaction may have taken records.
+        compacted: bool,
     },
     /// The whole log was read.
     Whole {

@@ -1,6 +1,6 @@
 //! What a run is made of: settings drawn from its seed within a scenario's bounds.
 
-use storage::LogConfig;
+use storage::{CleanupPolicy, LogConfig};
 
 use crate::faults::Fault;
 use crate::rng::Rng;
@@ -16,6 +16,8 @@ pub struct Scenario {
     pub durable: Option<bool>,
     /// Whether retention and delete-records run.
     pub deletes: bool,
+    /// Whether the topic is compacted.
+    pub compacts: bool,
     /// Steps of the phase with faults.
     pub steps: u64,
     /// Whether every ack is taken to outlive the loss of power, also where acks do not wait for fsync. Not so.
@@ -24,12 +26,21 @@ pub struct Scenario {
 
 /// Every scenario that must pass.
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "calm", faults: &[], durable: None, deletes: true, steps: 120, every_ack_is_durable: false },
+    Scenario {
+        name: "calm",
+        faults: &[],
+        durable: None,
+        deletes: true,
+        compacts: false,
+        steps: 120,
+        every_ack_is_durable: false,
+    },
     Scenario {
         name: "process_kill",
         faults: &[Fault::ProcessKill, Fault::CrashInRecovery],
         durable: None,
         deletes: true,
+        compacts: false,
         steps: 160,
         every_ack_is_durable: false,
     },
@@ -38,6 +49,7 @@ pub const SCENARIOS: &[Scenario] = &[
         faults: &[Fault::PowerLoss, Fault::CrashInRecovery],
         durable: None,
         deletes: true,
+        compacts: false,
         steps: 160,
         every_ack_is_durable: false,
     },
@@ -46,6 +58,7 @@ pub const SCENARIOS: &[Scenario] = &[
         faults: &[Fault::DiskFull, Fault::ShortWrite, Fault::ProcessKill],
         durable: None,
         deletes: false,
+        compacts: false,
         steps: 160,
         every_ack_is_durable: false,
     },
@@ -54,6 +67,7 @@ pub const SCENARIOS: &[Scenario] = &[
         faults: &[Fault::WriteError, Fault::SyncError, Fault::FileError, Fault::PowerLoss],
         durable: None,
         deletes: true,
+        compacts: false,
         steps: 160,
         every_ack_is_durable: false,
     },
@@ -62,7 +76,17 @@ pub const SCENARIOS: &[Scenario] = &[
         faults: &[Fault::BitRot, Fault::PowerLoss, Fault::ProcessKill],
         durable: None,
         deletes: false,
+        compacts: false,
         steps: 160,
+        every_ack_is_durable: false,
+    },
+    Scenario {
+        name: "compaction",
+        faults: &[Fault::ProcessKill, Fault::PowerLoss, Fault::CrashInRecovery, Fault::DiskFull],
+        durable: None,
+        deletes: false,
+        compacts: true,
+        steps: 240,
         every_ack_is_durable: false,
     },
     Scenario {
@@ -70,6 +94,7 @@ pub const SCENARIOS: &[Scenario] = &[
         faults: &Fault::ALL,
         durable: None,
         deletes: true,
+        compacts: false,
         steps: 240,
         every_ack_is_durable: false,
     },
@@ -90,6 +115,7 @@ pub const CANARY: Scenario = Scenario {
     faults: &[Fault::PowerLoss],
     durable: Some(false),
     deletes: false,
+    compacts: false,
     steps: 160,
     every_ack_is_durable: true,
 };
@@ -132,6 +158,13 @@ impl Drawn {
         if scenario.deletes {
             config.retention_bytes = one_of(rng, &[None, Some(6_000)]);
             config.retention_ms = one_of(rng, &[None, Some(120_000)]);
+        }
+        if scenario.compacts {
+            config.segment_bytes = one_of(rng, &[900, 2_500]);
+            config.cleanup_policy = CleanupPolicy { delete: false, compact: true };
+            config.min_cleanable_dirty_ratio_permille = one_of(rng, &[0, 200]);
+            config.min_compaction_lag_ms = one_of(rng, &[0, 1_000]);
+            config.delete_retention_ms = one_of(rng, &[0, 5_000, 100_000_000]);
         }
         let mut faults: Vec<Fault> = scenario.faults.iter().copied().filter(|_| rng.chance(700)).collect();
         if faults.is_empty() {

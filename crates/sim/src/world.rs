@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use replica::{Leader, Parked};
+use storage::compaction::CompactionJob;
 use storage::{
     Admission, AppendFault, Effect, FileName, IoFault, LastStop, LogEvent, Offsets, PartitionLog, ReadRange, ReadStep,
-    RecoverFault, RecoveryHints, SegmentFileKind, recover,
+    RecoverFault, RecoveryHints, SegmentFileKind, Stage, recover,
 };
 use types::{LeaderEpoch, Now, Offset, PartitionIndex, Timestamp, TopicPartition};
 
 use crate::client::{Client, Next, make_batch};
-use crate::disk::{Disk, Inode};
+use crate::disk::{Disk, Inode, Writer};
 use crate::faults::{Fault, Tally};
 use crate::history::{Fate, Found, History, Placed, Seen, SentId, Stop};
 use crate::invariants::{self, Invariant};
@@ -50,6 +51,7 @@ struct Work {
 /// Where a written batch lies, for knowing what recovery need not read.
 struct Lies {
     segment: Offset,
+    start: u64,
     end: u64,
     last_offset: Offset,
 }
@@ -76,6 +78,8 @@ struct Up {
     needs_epoch: bool,
     closing: bool,
     closed: bool,
+    /// What the maintenance thread is at.
+    compaction: Option<CompactionJob>,
 }
 
 /// Everything.
@@ -88,6 +92,8 @@ pub struct World {
     up: Option<Up>,
     epoch_last: LeaderEpoch,
     recovery_point: Offset,
+    /// Power was lost and no recovery since has come to its end: whatever stops the node next, that is what counts.
+    power_lost: bool,
     lies: Vec<Lies>,
     attempts: Vec<Attempt>,
     clients: Vec<Client>,
@@ -101,6 +107,8 @@ pub struct World {
 /// How far a retried read may go before it is called endless.
 const READ_STEPS_MAX: usize = 64;
 const MS: u64 = 1_000_000;
+/// Where a batch holds its leader epoch.
+const EPOCH_BYTES: std::ops::Range<u64> = 12..16;
 
 fn partition() -> TopicPartition {
     TopicPartition::new("orders", PartitionIndex::ZERO)
@@ -125,6 +133,7 @@ impl World {
             up: None,
             epoch_last: LeaderEpoch::ZERO,
             recovery_point: Offset::ZERO,
+            power_lost: false,
             lies: Vec::new(),
             attempts: Vec::new(),
             clients,
@@ -198,8 +207,9 @@ impl World {
             72..80 => self.read_somewhere(),
             80..84 => self.tick(),
             84..88 if self.scenario.deletes => self.delete_something(),
+            84..88 if self.scenario.compacts => self.compact(),
             88..92 if needs_epoch || self.rng.chance(100) => self.new_epoch(),
-            92..95 if poisoned => self.restart_poisoned(),
+            92..95 if poisoned => self.go_down(Stop::ProcessKill),
             95 if self.rng.chance(300) => self.close(),
             _ if busy => self.end_one(),
             _ => self.produce(),
@@ -363,6 +373,25 @@ impl World {
         self.pump()
     }
 
+    /// The maintenance thread takes a job, or comes back from one.
+    fn compact(&mut self) -> Checked {
+        let now = self.now;
+        let up = self.up.as_mut().expect("the node is up");
+        let Some(job) = up.compaction.take() else {
+            up.compaction = up.log.begin_compaction(now, up.leader.high_watermark());
+            return self.pump();
+        };
+        let budget = if self.fails(Fault::DiskFull) { self.rng.index(20) } else { usize::MAX };
+        let seen = self.disk.clone();
+        let outcome = job.run(&seen, &mut Writer::new(&mut self.disk, budget));
+        self.trace.numbers(&[13, u64::from(outcome.is_ok())]);
+        self.trace.line("compacted", &outcome);
+        // Batches move; where they lie is not followed any further.
+        self.lies.clear();
+        self.up().log.finish_compaction(now, outcome);
+        self.pump()
+    }
+
     fn close(&mut self) -> Checked {
         let now = self.now;
         let up = self.up();
@@ -402,9 +431,11 @@ impl World {
 
     fn read_file(&self, file: &FileName, position: u64, bytes: usize) -> Checked<Vec<u8>> {
         let name = file.to_string();
+        // A rename may have happened before the log has heard of it: then the file is at its new name.
         let inode = self
             .disk
             .open(&name)
+            .or_else(|| self.disk.open(&file.at(Stage::Live).to_string()))
             .ok_or_else(|| violation("reads_match_appends", format!("a read of {name}, which is not there")))?;
         Ok(self.disk.read(inode, position, bytes).to_vec())
     }
@@ -422,8 +453,9 @@ impl World {
         let Some(bytes) = self.read(&range)? else {
             let first_ends =
                 self.history.in_log().find(|(base, _, placed)| *base <= start && start <= placed.last_offset);
+            let must_come = range.at_least_one && !self.scenario.compacts;
             return match first_ends {
-                Some((base, _, placed)) if placed.last_offset < end && range.at_least_one => Err(violation(
+                Some((base, _, placed)) if placed.last_offset < end && must_come => Err(violation(
                     "reads_match_appends",
                     format!("{range:?} found nothing, though a batch is at {base}"),
                 )),
@@ -435,7 +467,8 @@ impl World {
         if found.is_empty() && range.at_least_one {
             return Err(violation("reads_match_appends", format!("{range:?} gave no whole batch")));
         }
-        self.see(&Seen::Slice { start, end, found: &found })
+        let compacted = self.scenario.compacts;
+        self.see(&Seen::Slice { start, end, found: &found, compacted })
     }
 
     /// Reads everything, and from then on knows what is in the log and what is not.
@@ -455,6 +488,7 @@ impl World {
         }
         let there: BTreeMap<_, _> =
             found.iter().map(|batch| ((batch.info.base_offset, batch.info.leader_epoch), ())).collect();
+        let compacts = self.scenario.compacts;
         for (&(base, epoch), placed) in &mut self.history.placed {
             if there.contains_key(&(base, Some(epoch))) {
                 placed.fate = Fate::InLog;
@@ -463,11 +497,14 @@ impl World {
                 placed.log_append_time = batch
                     .filter(|batch| batch.info.timestamp_type == batch::TimestampType::LogAppendTime)
                     .map(|batch| batch.info.max_timestamp);
-            } else if offsets.log_start <= base {
+            } else if offsets.visible <= base
+                || (offsets.log_start <= base && !(compacts && placed.fate == Fate::InLog))
+            {
                 placed.fate = Fate::Gone;
             }
         }
-        self.see(&Seen::Whole { offsets, found: &found, compacted: false })
+        let compacted = self.scenario.compacts;
+        self.see(&Seen::Whole { offsets, found: &found, compacted })
     }
 
     // ---- the log's outputs ----
@@ -570,6 +607,7 @@ impl World {
             }
             LogEvent::Ready => {
                 self.up().ready = true;
+                self.power_lost = false;
                 Ok(())
             }
             LogEvent::Closed => {
@@ -699,8 +737,10 @@ impl World {
         }
         let mut end = position;
         for batch in Found::split(bytes).unwrap_or_default() {
+            let start = end;
             end += batch.bytes.len() as u64;
-            self.lies.push(Lies { segment: segment.segment.base_offset(), end, last_offset: batch.info.last_offset() });
+            let (segment, last_offset) = (segment.segment.base_offset(), batch.info.last_offset());
+            self.lies.push(Lies { segment, start, end, last_offset });
         }
     }
 
@@ -731,11 +771,25 @@ impl World {
         self.trace.numbers(&[10, stop as u64]);
         let up = self.up.take().expect("the node is up");
         let offsets = up.log.offsets();
+        if let Some(job) = &up.compaction
+            && stop != Stop::Clean
+        {
+            // The maintenance thread is stopped somewhere.
+            let (seen, budget) = (self.disk.clone(), self.rng.index(20));
+            let _ = job.run(&seen, &mut Writer::new(&mut self.disk, budget));
+        }
         for work in &up.work {
             self.abandon(work);
         }
         if stop == Stop::PowerLoss {
-            self.disk.lose_power(&mut self.rng);
+            self.lose_power();
+        }
+        // A log directory in which something failed is opened again as after a loss of power: the host syncs what is
+        // dirty and throws away what the cache holds and the disk may not.
+        let stop = if up.log.poisoned().is_some() { Stop::PowerLoss } else { stop };
+        if up.log.poisoned().is_some() {
+            self.disk.sync_all();
+            self.disk.drop_clean_cache();
         }
         let lost_power = stop == Stop::PowerLoss && !self.durable();
         for client in &mut self.clients {
@@ -746,9 +800,24 @@ impl World {
         }
         self.see(&Seen::Stopped { stop, offsets })?;
         if self.faults_on && self.drawn.may(Fault::BitRot) && stop != Stop::Clean && self.rng.chance(300) {
-            return self.rot(stop);
+            return self.rot(stop, offsets.log_start);
         }
         self.come_up(stop)
+    }
+
+    /// The power goes. A bit flipped in a leader epoch lies outside every checksum of Kafka's format, so nothing can see
+    /// it: such flips are taken back.
+    fn lose_power(&mut self) {
+        for (name, position, bit) in self.disk.lose_power(&mut self.rng) {
+            let Some(FileName::Segment(file)) = FileName::parse(&name) else { continue };
+            let in_epoch = self.lies.iter().any(|lies| {
+                let epoch = lies.start + EPOCH_BYTES.start..lies.start + EPOCH_BYTES.end;
+                lies.segment == file.segment.base_offset() && epoch.contains(&position)
+            });
+            if let (true, SegmentFileKind::Log, Some(inode)) = (in_epoch, file.kind, self.disk.open(&name)) {
+                self.disk.flip(inode, position, bit);
+            }
+        }
     }
 
     /// An operation that nobody waits for any more: done, half done or not done.
@@ -772,32 +841,14 @@ impl World {
         }
     }
 
-    /// A log directory in which an fsync failed is opened again as after a loss of power: the host throws away what the
-    /// cache holds and the disk may not.
-    fn restart_poisoned(&mut self) -> Checked {
-        let up = self.up.take().expect("the node is up");
-        let offsets = up.log.offsets();
-        for work in &up.work {
-            self.abandon(work);
-        }
-        let inodes: Vec<Inode> = self.disk.names().map(|(_, inode)| inode).collect();
-        for inode in inodes {
-            self.disk.sync(inode, self.disk.mark());
-        }
-        self.disk.drop_clean_cache();
-        let lost = !self.durable();
-        for client in &mut self.clients {
-            client.on_disconnected(lost);
-        }
-        for attempt in &mut self.attempts {
-            attempt.awaited = false;
-        }
-        self.see(&Seen::Stopped { stop: Stop::PowerLoss, offsets })?;
-        self.come_up(Stop::PowerLoss)
+    /// What the host tells recovery: it keeps saying that power was lost until a log has said `Ready`.
+    fn last_stop(&mut self, stop: Stop) -> LastStop {
+        self.power_lost |= stop == Stop::PowerLoss;
+        if self.power_lost { LastStop::PowerLost } else { LastStop::ProcessDied }
     }
 
     fn come_up(&mut self, stop: Stop) -> Checked {
-        let last_stop = if stop == Stop::PowerLoss { LastStop::PowerLost } else { LastStop::ProcessDied };
+        let last_stop = self.last_stop(stop);
         if stop == Stop::PowerLoss && self.rng.chance(500) {
             self.now.monotonic_ns = self.rng.below(5_000 * MS);
         }
@@ -817,6 +868,12 @@ impl World {
             }
         }
         let (offsets, clean) = (recovered.log.offsets(), recovered.report.clean);
+        // An index that was not whole is made again from its log, which is then read from its beginning.
+        for name in &recovered.report.indexes_rebuilt {
+            if let FileName::Segment(file) = name {
+                settled.remove(&file.segment.base_offset());
+            }
+        }
         let recovery_point = self.recovery_point;
         self.trace.numbers(&[11, offsets.written.value() as u64]);
         self.see(&Seen::Opened { stop, offsets, clean, reads: &reads, settled: &settled, recovery_point })?;
@@ -837,6 +894,7 @@ impl World {
             needs_epoch: true,
             closing: false,
             closed: false,
+            compaction: None,
         });
         self.pump()?;
         self.open_if_settled()
@@ -860,11 +918,11 @@ impl World {
     }
 
     /// Bytes on the platter change while the node is down: below the recovery point that must be told, never cut.
-    fn rot(&mut self, stop: Stop) -> Checked {
+    fn rot(&mut self, stop: Stop, log_start: Offset) -> Checked {
         let settled: Vec<(Offset, u64, Offset)> = self
             .lies
             .iter()
-            .filter(|lies| lies.last_offset < self.recovery_point)
+            .filter(|lies| log_start <= lies.last_offset && lies.last_offset < self.recovery_point)
             .map(|lies| (lies.segment, lies.end, lies.last_offset))
             .collect();
         if settled.is_empty() {
@@ -882,7 +940,7 @@ impl World {
         } else {
             self.disk.flip(inode, end - 1 - self.rng.below(40), self.rng.below(8) as u32);
         }
-        let last_stop = if stop == Stop::PowerLoss { LastStop::PowerLost } else { LastStop::ProcessDied };
+        let last_stop = self.last_stop(stop);
         let hints = RecoveryHints { last_stop, accept_loss: false };
         let config = self.drawn.config.clone();
         let recovered = recover(&self.disk, partition(), config.clone(), &hints, self.now, &mut |_| {});
@@ -923,6 +981,7 @@ impl World {
         self.attempts.clear();
         self.lies.clear();
         self.recovery_point = Offset::ZERO;
+        self.power_lost = false;
         self.epoch_last = LeaderEpoch::ZERO;
         for (id, client) in self.clients.iter_mut().enumerate() {
             *client = Client::new(id as i64, false);
@@ -937,13 +996,17 @@ impl World {
     fn heal(&mut self) -> Checked {
         self.faults_on = false;
         if self.up().log.poisoned().is_some() {
-            self.restart_poisoned()?;
+            self.go_down(Stop::ProcessKill)?;
         }
         if self.up().closing {
             self.drain()?;
             self.go_down(Stop::Clean)?;
         }
         self.drain()?;
+        if self.up().compaction.is_some() {
+            self.compact()?;
+            self.drain()?;
+        }
         if self.up().needs_epoch {
             self.new_epoch()?;
         }

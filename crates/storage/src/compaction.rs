@@ -451,7 +451,9 @@ impl PartitionLog {
         let plan = self.compaction_plan(now, high_watermark)?;
         let mut groups: Vec<Vec<Source>> = Vec::new();
         let mut group_bytes = 0;
-        for segment in self.segments.iter().filter(|segment| segment.next_offset <= plan.dirty_to) {
+        // An active segment with nothing in it ends where the dirty range does; it takes appends, so it stays.
+        let sealed = self.segments.len() - 1;
+        for segment in self.segments.iter().take(sealed).filter(|segment| segment.next_offset <= plan.dirty_to) {
             let source = Source {
                 id: segment.id,
                 bytes: segment.bytes,

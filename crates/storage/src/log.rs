@@ -374,6 +374,8 @@ pub struct PartitionLog {
     checkpoint_wanted: bool,
     /// Memory differs from the stored checkpoint.
     changed: bool,
+    /// The stored checkpoint is one that a close wrote (or there is none and need not be).
+    stored_clean: bool,
     checkpoint_retry_ns: Option<u64>,
     dirty_bytes: u64,
     dirty_since_ns: Option<u64>,
@@ -470,11 +472,13 @@ impl PartitionLog {
             generation_stored: 0,
             checkpoint_wanted: parts.changed,
             changed: parts.changed,
+            stored_clean: !parts.changed,
             checkpoint_retry_ns: None,
             dirty_bytes: parts.dirty_bytes,
             dirty_since_ns: dirty.then_some(now.monotonic_ns),
             unsynced_since_ns: dirty.then_some(now.monotonic_ns),
-            dir_changes: u64::from(parts.changed),
+            // A file found here may have been made just before the last stop: its name is not known to be on disk.
+            dir_changes: 1,
             dir_synced: 0,
             metadata_known: parts.metadata_known,
             start_moved: None,
@@ -1467,6 +1471,7 @@ impl PartitionLog {
         self.dirty_bytes -= job.dirty_bytes;
         self.dirty_since_ns = (job.target < self.written).then_some(job.begun_ns);
         self.changed = job.target < self.written || job.generation < self.generation;
+        self.stored_clean = job.closing;
         self.move_durable(job.target, job.begun_ns);
         if let Some((generation, log_start)) = self.start_moved
             && generation <= job.generation
@@ -1531,7 +1536,7 @@ impl PartitionLog {
         if !self.closing || self.closed || !idle || self.checkpoint.is_some() || self.checkpoint_retry_ns.is_some() {
             return;
         }
-        if self.changed {
+        if self.changed || !self.stored_clean {
             self.begin_checkpoint(true);
         } else if self.commit.is_none() {
             self.finish_close();

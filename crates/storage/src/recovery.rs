@@ -751,6 +751,8 @@ impl<D: Dir> Recovery<'_, D> {
         let log_start = known.log_start.unwrap_or(first).max(first).min(end);
         self.epochs.truncate_end(end);
 
+        // What is only deleted no longer counted: a close does not wait until it is gone.
+        let only_deletes = self.renames.is_empty() && self.truncates.is_empty();
         // Later segments go before the cut: half of it done is a log with a gap at its end, which is cut again.
         let mut stages =
             [std::mem::take(&mut self.deletes), std::mem::take(&mut self.renames), std::mem::take(&mut self.truncates)]
@@ -767,7 +769,7 @@ impl<D: Dir> Recovery<'_, D> {
         let clean = known.clean
             && self.dirty_bytes == 0
             && self.report.notes.is_empty()
-            && !folder_changed
+            && only_deletes
             && self.report.indexes_rebuilt.is_empty();
         let nothing = end == Offset::ZERO && self.files.is_empty();
         self.epochs.dirty = !clean && !nothing;

@@ -68,6 +68,12 @@ impl Invariant for AckedBatchesSurvive {
                     }
                 }
             }
+            // Which records of it stay is another invariant's; that its offsets are not past the end is ours.
+            Seen::Whole { offsets, compacted: true, .. } => {
+                if let Some(((base, epoch), sent)) = self.owed.iter().find(|((base, _), _)| offsets.visible <= *base) {
+                    return Err(format!("{sent:?} at {base} of epoch {epoch} is lost, the log holds {offsets:?}"));
+                }
+            }
             _ => {}
         }
         Ok(())

@@ -7,6 +7,7 @@ mod acked_batches_survive;
 mod acks_wait_for_their_mark;
 mod duplicates_are_rejected;
 mod heals;
+mod last_values_stay;
 mod log_start_is_kept;
 mod marks_only_rise;
 mod offsets_are_not_reused;
@@ -35,6 +36,7 @@ pub fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
         Box::<reads_match_appends::ReadsMatchAppends>::default(),
         Box::new(acked_batches_survive::AckedBatchesSurvive::new(scenario.every_ack_is_durable)),
         Box::<duplicates_are_rejected::DuplicatesAreRejected>::default(),
+        Box::<last_values_stay::LastValuesStay>::default(),
         Box::<log_start_is_kept::LogStartIsKept>::default(),
         Box::<recovery_is_bounded::RecoveryIsBounded>::default(),
         Box::<heals::Heals>::default(),

@@ -2,22 +2,22 @@ use super::Invariant;
 use crate::history::{Found, History, Seen};
 
 /// What is read is what was appended, to the byte, without a gap, from the batch that contains the offset asked for, and
-/// not beyond the end given.
+/// not beyond the end given. Of a compacted log: what is read is of what was appended, and in its order.
 #[derive(Default)]
 pub struct ReadsMatchAppends;
 
-fn judge_batches(found: &[Found], history: &History, gaps_allowed: bool) -> Result<(), String> {
+fn judge_batches(found: &[Found], history: &History, compacted: bool) -> Result<(), String> {
     let mut next = None;
     for batch in found {
         let info = &batch.info;
-        if !gaps_allowed && next.is_some_and(|next| next != info.base_offset) {
+        if !compacted && next.is_some_and(|next| next != info.base_offset) {
             return Err(format!("a batch at {} where {next:?} is due", info.base_offset));
         }
         if next.is_some_and(|next| info.base_offset < next) {
             return Err(format!("a batch at {} after one that ends at {next:?}", info.base_offset));
         }
         next = Some(info.next_offset());
-        if !gaps_allowed && !history.is_as_placed(batch) {
+        if !(history.is_as_placed(batch) || compacted && history.is_compacted_from_placed(batch)) {
             return Err(format!(
                 "the batch at {} of epoch {:?} is not what was appended",
                 info.base_offset, info.leader_epoch
@@ -34,9 +34,9 @@ impl Invariant for ReadsMatchAppends {
 
     fn judge(&mut self, seen: &Seen<'_>, history: &History) -> Result<(), String> {
         match *seen {
-            Seen::Slice { start, end, found } => {
+            Seen::Slice { start, end, found, compacted } => {
                 if let Some(first) = found.first()
-                    && (start < first.info.base_offset || first.info.last_offset() < start)
+                    && ((!compacted && start < first.info.base_offset) || first.info.last_offset() < start)
                 {
                     return Err(format!(
                         "a read from {start} begins with {}..={}",
@@ -49,7 +49,7 @@ impl Invariant for ReadsMatchAppends {
                 {
                     return Err(format!("a read below {end} holds {}", last.info.last_offset()));
                 }
-                judge_batches(found, history, false)
+                judge_batches(found, history, compacted)
             }
             Seen::Whole { offsets, found, compacted } => {
                 judge_batches(found, history, compacted)?;

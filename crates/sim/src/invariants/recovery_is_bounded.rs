@@ -1,4 +1,5 @@
 use storage::{FileName, SegmentFileKind};
+use types::Offset;
 
 use super::Invariant;
 use crate::history::{History, Seen, Stop};
@@ -14,7 +15,7 @@ impl Invariant for RecoveryIsBounded {
 
     fn judge(&mut self, seen: &Seen<'_>, _: &History) -> Result<(), String> {
         let Seen::Opened { stop, clean, reads, settled, recovery_point, offsets } = *seen else { return Ok(()) };
-        if stop == Stop::Clean && !clean && false {
+        if stop == Stop::Clean && !clean && offsets.written != Offset::ZERO {
             return Err("a clean stop was not taken for one".to_owned());
         }
         for read in reads {
