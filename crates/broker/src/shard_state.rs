@@ -13,7 +13,7 @@ use bytes::Bytes;
 use quorum::image::{ChangedTopics, MetadataImage};
 use replica::{FetchSessions, SessionLimits};
 use shard::{Completer, LogFile, LogRing, ShardEvent, ShardRuntime};
-use storage::{Effect, FileScan, OpId, PartitionLog, RecoverFault, RecoveryHints};
+use storage::{Effect, FileScan, OpId, PartitionLog, RecoverFault, RecoveryHints, RecoveryProgress};
 use tokio::sync::oneshot;
 use types::limits::READ_AHEAD_BYTES_MAX;
 use types::{ErrorCode, Now, ShardId, TopicId, TopicPartition};
@@ -37,6 +37,8 @@ pub(crate) const TRAFFIC_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
 const TIMER_HOUSEKEEPING: u64 = 0;
 /// The first timer number of fetches.
 const FETCH_TIMERS_FROM: u64 = 1 << 63;
+/// How often a recovery that takes long tells how far it is.
+const RECOVERY_TOLD_EVERY_NS: u64 = 1_000_000_000;
 /// How often the shard looks after itself.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
 
@@ -568,7 +570,19 @@ impl ShardState {
         let files = shard::FileDir::new(dir.path.join(name.to_string()));
         let hints = RecoveryHints { last_stop: dir.last_stop, accept_loss: false };
         let config = log_config(key.topic, &view.config, &self.node.config);
-        match storage::recover(&files, name.clone(), config, &hints, self.now(), &mut |_| {}) {
+        let began_ns = shard::clock::read().monotonic_ns;
+        let mut told_ns = began_ns;
+        let mut progress = |progress: RecoveryProgress| {
+            let now_ns = shard::clock::read().monotonic_ns;
+            if now_ns.saturating_sub(told_ns) >= RECOVERY_TOLD_EVERY_NS {
+                told_ns = now_ns;
+                let left_bytes = progress.bytes_total.saturating_sub(progress.bytes_done);
+                let eta_s = (now_ns - began_ns) / progress.bytes_done.max(1) * left_bytes / 1_000_000_000;
+                let (bytes_done, bytes_total) = (progress.bytes_done, progress.bytes_total);
+                tracing::info!(partition = %name, bytes_done, bytes_total, eta_s, "recovering after an unclean stop");
+            }
+        };
+        match storage::recover(&files, name.clone(), config, &hints, self.now(), &mut progress) {
             Ok(recovered) => {
                 report(&name, Ok(recovered.report));
                 self.host(key, name, Arc::clone(dir), recovered.log, partition, view.config.insync_replicas_min);
