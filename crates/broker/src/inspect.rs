@@ -121,8 +121,8 @@ pub fn partition(
             Some(FileName::Segment(_)) => report.leftovers.push(name),
             Some(FileName::PartitionMetadata) => report.topic_id = topic_id(folder, &name),
             Some(_) => {}
-            // Kafka's producer snapshots, which Ringlog replaces by its checkpoint.
-            None if name.ends_with(".snapshot") => {}
+            // Kafka's producer snapshots, and what only the metadata log has.
+            None if name.ends_with(".snapshot") || name.ends_with(".checkpoint") || name == "quorum-state" => {}
             None => report.strangers.push(name),
         }
     }

@@ -1,0 +1,228 @@
+//! The built binary as its users meet it: started, asked, stopped.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a start or a stop may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder of this test alone, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ringlog-cli-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("made");
+        Self(path)
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn ringlog(folder: &Folder) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringlog"));
+    command.current_dir(&folder.0).env_remove("RUST_LOG").env("NO_COLOR", "1");
+    command
+}
+
+fn run(folder: &Folder, arguments: &[&str]) -> (Output, String, String) {
+    let output = ringlog(folder).args(arguments).output().expect("run");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    (output, stdout, stderr)
+}
+
+/// A node that is killed if a test forgets it.
+struct Running {
+    child: Child,
+    lines: Vec<String>,
+    rest: BufReader<std::process::ChildStderr>,
+}
+
+impl Running {
+    /// Starts `serve` on ports that the kernel chooses and reads until the greeting is over.
+    fn start(folder: &Folder, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = ringlog(folder);
+        command.arg("serve").args(arguments).args(["--override", "ringlog.http.listener=127.0.0.1:0"]);
+        command.envs(environment.iter().copied()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("spawned");
+        let mut rest = BufReader::new(child.stderr.take().expect("piped"));
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            let read = rest.read_line(&mut line).expect("readable");
+            assert!(read > 0, "ended before it started:\n{}", lines.concat());
+            let last = line.trim_start().starts_with("stop ");
+            lines.push(line);
+            if last {
+                return Self { child, lines, rest };
+            }
+        }
+    }
+
+    fn greeting(&self) -> String {
+        self.lines.concat()
+    }
+
+    /// The word after `before` in the greeting.
+    fn word_after(&self, before: &str) -> String {
+        let greeting = self.greeting();
+        let (_, rest) = greeting.split_once(before).unwrap_or_else(|| panic!("{before} is missing:\n{greeting}"));
+        rest.chars().take_while(|char| !char.is_whitespace() && !",/".contains(*char)).collect()
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.word_after("http://")).expect("connected");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        answer
+    }
+
+    /// Sends SIGTERM, waits for the end, returns the exit code and what was logged meanwhile.
+    fn stop(mut self) -> (Option<i32>, String) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("run").success());
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not stop");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let mut log = String::new();
+        self.rest.read_to_string(&mut log).expect("readable");
+        (status.code(), log)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const ANY_PORT: [&str; 2] = ["--override", "listeners=PLAINTEXT://127.0.0.1:0"];
+
+#[test]
+fn a_node_serves_says_what_it_uses_and_stops_on_sigterm() {
+    let folder = Folder::new("serve");
+    let node = Running::start(&folder, &ANY_PORT, &[]);
+    TcpStream::connect(node.word_after("told to connect to ")).expect("clients can connect");
+    assert!(node.get("/health/live").starts_with("HTTP/1.1 200"));
+    assert!(node.get("/health/ready").contains("\"status\":\"ready\""));
+    let metrics = node.get("/metrics");
+    for name in ["ringlog_build_info{", "ringlog_shards ", "ringlog_log_dir_free_bytes{log_dir=\"ringlog-data\"}"] {
+        assert!(metrics.contains(name), "{name} is missing:\n{metrics}");
+    }
+    let cluster = node.word_after("of cluster ");
+    let (code, log) = node.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("stopped"), "{log}");
+
+    let again = Running::start(&folder, &ANY_PORT, &[]);
+    assert_eq!(again.word_after("of cluster "), cluster, "a restart stays in its cluster");
+    assert_eq!(again.stop().0, Some(0));
+
+    let (output, stdout, stderr) = run(&folder, &["log", "verify", "ringlog-data/__cluster_metadata-0", "--records"]);
+    assert!(output.status.success(), "{stdout}{stderr}");
+    assert!(stdout.contains("no faults"), "{stdout}");
+}
+
+#[test]
+fn kafkas_stock_file_starts_a_node_with_the_environments_log_dirs() {
+    let folder = Folder::new("stock");
+    let file = folder.join("server.properties");
+    let stock = "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.bootstrap.servers=localhost:9093\n\
+                 listeners=PLAINTEXT://:0,CONTROLLER://:9093\ninter.broker.listener.name=PLAINTEXT\n\
+                 advertised.listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093\n\
+                 controller.listener.names=CONTROLLER\n\
+                 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+                 num.network.threads=3\nnum.io.threads=8\nlog.dirs=/nowhere/that/can/be/made\n\
+                 transaction.state.log.min.isr=1\nlog.retention.hours=168\n";
+    std::fs::write(&file, stock).expect("written");
+    let data = folder.join("data");
+    let data = data.to_str().expect("UTF-8");
+    let node = Running::start(&folder, &[file.to_str().expect("UTF-8")], &[("KAFKA_LOG_DIRS", data)]);
+    let greeting = node.greeting();
+    let idle = "without effect in Ringlog (config explain NAME says why): controller.quorum.bootstrap.servers, \
+                num.io.threads, num.network.threads, transaction.state.log.min.isr";
+    assert_eq!(greeting.matches(idle).count(), 1, "{greeting}");
+    assert_eq!(greeting.matches("CONTROLLER://:9093 is not bound").count(), 1, "{greeting}");
+    assert!(greeting.contains("told to connect to localhost:9092"), "{greeting}");
+    assert!(Path::new(data).join("meta.properties").exists());
+    assert_eq!(node.stop().0, Some(0));
+}
+
+#[test]
+fn a_second_node_on_the_same_data_is_refused_with_the_reason() {
+    let folder = Folder::new("locked");
+    let node = Running::start(&folder, &ANY_PORT, &[]);
+    let (output, _, stderr) =
+        run(&folder, &["serve", ANY_PORT[0], ANY_PORT[1], "--override", "ringlog.http.listener="]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains("in use by another process"), "{stderr}");
+    assert_eq!(node.stop().0, Some(0));
+}
+
+#[test]
+fn wrong_settings_are_refused_before_anything_is_touched() {
+    let folder = Folder::new("wrong");
+    let (output, _, stderr) =
+        run(&folder, &["serve", "--override", "num.partitions=0", "--override", "listeners=SSL://:1"]);
+    assert_eq!(output.status.code(), Some(1));
+    for part in ["num.partitions = `0` (--override): must be", "SSL speaks SSL, and only PLAINTEXT is built", "Next: "]
+    {
+        assert!(stderr.contains(part), "{part} is missing:\n{stderr}");
+    }
+    assert!(!folder.join("ringlog-data").exists());
+    assert_eq!(run(&folder, &["serve", "no-such.properties"]).0.status.code(), Some(3));
+    assert_eq!(run(&folder, &["serve", "--no-such-flag"]).0.status.code(), Some(2));
+}
+
+#[test]
+fn doctor_and_config_answer_people_and_programs() {
+    let folder = Folder::new("doctor");
+    let (output, stdout, _) = run(&folder, &["doctor", "-o", "json"]);
+    assert!(output.status.success(), "{stdout}");
+    for part in ["\"version\": 1", "\"verdict\"", "\"check\": \"io_uring\"", "\"check\": \"space\""] {
+        assert!(stdout.contains(part), "{part} is missing:\n{stdout}");
+    }
+    let (_, stdout, _) = run(&folder, &["doctor"]);
+    assert!(stdout.starts_with("severity\tcheck\tfound\tcure\n"), "a pipe gets lines: {stdout}");
+
+    let (output, stdout, _) = run(&folder, &["config", "explain", "retention.ms"]);
+    assert!(output.status.success() && stdout.contains("604800000"), "{stdout}");
+    let (output, _, stderr) = run(&folder, &["config", "explain", "retention.m"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr.contains("Did you mean retention.ms"), "{stderr}");
+    let (_, stdout, _) = run(&folder, &["config", "list", "--set", "--override", "num.partitions=3"]);
+    assert_eq!(stdout, "name\tvalue\tsource\nnum.partitions\t3\t--override\n");
+    assert_eq!(run(&folder, &["config", "check", "--override", "num.partitions=3"]).0.status.code(), Some(0));
+    assert!(run(&folder, &["generate", "completions", "bash"]).1.contains("_ringlog"));
+}
+
+#[test]
+fn verify_finds_damage_and_says_so_by_its_exit_code() {
+    let folder = Folder::new("verify");
+    std::fs::create_dir(folder.join("t-0")).expect("made");
+    std::fs::write(folder.join("t-0/00000000000000000000.log"), [7; 100]).expect("written");
+    let (output, stdout, _) = run(&folder, &["log", "verify", "t-0", "-o", "json"]);
+    assert_eq!(output.status.code(), Some(6), "{stdout}");
+    assert!(stdout.contains("\"unusable_bytes\": 100"), "{stdout}");
+    assert_eq!(run(&folder, &["log", "inspect", "t-0"]).0.status.code(), Some(0));
+    assert_eq!(run(&folder, &["log", "verify", "no-such"]).0.status.code(), Some(3));
+}
