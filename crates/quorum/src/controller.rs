@@ -8,7 +8,7 @@ use types::{BrokerEpoch, DirectoryId, ErrorCode, NodeId, Now, Offset, PartitionI
 use crate::configs::{self, ConfigChange, ConfigReplacement};
 use crate::image::{ApplyFault, LogPosition, MetadataImage};
 use crate::record::{Broker, ConfigResource, Endpoint, Record};
-use crate::topics::{self, NewPartitions, NewTopic, TopicCreated, TopicDeleted, TopicRef};
+use crate::topics::{self, AdoptedTopic, NewPartitions, NewTopic, TopicCreated, TopicDeleted, TopicRef};
 
 /// Producer ids handed out at a time (Kafka's block size): what a crash can waste.
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
@@ -95,6 +95,15 @@ pub enum Command {
     DeleteTopics {
         /// Each stands or falls alone.
         topics: Vec<TopicRef>,
+    },
+    /// Take in a topic that another cluster had, with its id; `node` has its log.
+    AdoptTopic {
+        /// The only replica.
+        node: NodeId,
+        /// What it has.
+        topic: AdoptedTopic,
+        /// Check everything, change nothing.
+        validate_only: bool,
     },
     /// Add partitions to topics.
     CreatePartitions {
@@ -235,6 +244,10 @@ impl<R: ConfigRules> Controller<R> {
                 let (records, results) = topics::delete(image, topics);
                 (records, Reply::TopicsDeleted(results), false)
             }
+            Command::AdoptTopic { node, topic, validate_only } => match topics::adopt(image, rules, node, &topic) {
+                Ok(records) => (records, Reply::Done(Ok(())), validate_only),
+                Err(fault) => (Vec::new(), Reply::Done(Err(fault)), validate_only),
+            },
             Command::CreatePartitions { topics, validate_only } => {
                 let (records, results) = topics::add_partitions(image, topics);
                 (records, Reply::PartitionsCreated(results), validate_only)

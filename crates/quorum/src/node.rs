@@ -354,6 +354,12 @@ impl<R: ConfigRules> QuorumNode<R> {
         Ok(())
     }
 
+    /// Bytes of committed log behind the last snapshot: what a start would have to replay.
+    #[must_use]
+    pub const fn bytes_since_snapshot(&self) -> u64 {
+        self.bytes_since_snapshot
+    }
+
     /// Asks for a snapshot of what was committed since the last one, if anything was.
     pub fn take_snapshot(&mut self, now: Now) {
         if self.bytes_since_snapshot == 0 || self.snapshot_in_flight.is_some() || !self.is_ready() {

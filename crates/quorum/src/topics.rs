@@ -1,10 +1,10 @@
-//! Creating, deleting and widening topics: Kafka's checks in Kafka's order, as functions from an image to records.
+//! Creating, deleting, widening and adopting topics: Kafka's checks in Kafka's order, as functions from an image to records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use types::limits::METADATA_RECORDS_PER_REQUEST_MAX;
-use types::{DirectoryId, ErrorCode, LeaderEpoch, NodeId, PartitionIndex, TopicId};
+use types::{DirectoryId, ErrorCode, LeaderEpoch, NodeId, PartitionIndex, ProducerId, TopicId};
 
 use crate::Configs;
 use crate::controller::{ConfigRules, ControllerOptions, Fault, IdSource};
@@ -84,6 +84,32 @@ pub struct NewPartitions {
     pub count: i32,
     /// The brokers of each new partition in order of preference; `None`: the controller chooses. Unchecked.
     pub manual: Option<Vec<Vec<i32>>>,
+}
+
+/// A topic whose records come from elsewhere: it keeps its id, and its partitions lie in log directories already.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AdoptedTopic {
+    /// Its name, unchecked.
+    pub name: Arc<str>,
+    /// The id it had. Unchecked.
+    pub id: TopicId,
+    /// Its configs, taken only if it is new here.
+    pub configs: Vec<(Arc<str>, Option<Arc<str>>)>,
+    /// Its partitions, in any order.
+    pub partitions: Vec<AdoptedPartition>,
+    /// Above every producer id in its records: nobody may be given one of those again.
+    pub producer_ids_from: Option<ProducerId>,
+}
+
+/// A partition of an [`AdoptedTopic`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AdoptedPartition {
+    /// Its number.
+    pub index: PartitionIndex,
+    /// Where it lies.
+    pub directory: DirectoryId,
+    /// The highest leader epoch in its records; the next registration of its leader begins a higher one.
+    pub leader_epoch: LeaderEpoch,
 }
 
 type Named<T> = Vec<(Arc<str>, Result<T, Fault>)>;
@@ -236,20 +262,108 @@ fn create_one<R: ConfigRules>(
     Ok((made, records))
 }
 
+/// Plans the adoption of a topic by `node`, its only replica: a new topic, or more partitions of one with the same id.
+pub(crate) fn adopt<R: ConfigRules>(
+    image: &MetadataImage,
+    rules: &R,
+    node: NodeId,
+    topic: &AdoptedTopic,
+) -> Result<Vec<Record>, Fault> {
+    let AdoptedTopic { name, id, configs, partitions, producer_ids_from } = topic;
+    let broker = image.broker(node).ok_or_else(|| Fault::bare(ErrorCode::BrokerIdNotRegistered))?;
+    let mut records = Vec::new();
+    let had = match image.topic(name) {
+        Some(known) if known.id == *id => known.partitions.len(),
+        Some(known) => {
+            let message = format!("Topic '{name}' already exists with the topic id {}.", known.id);
+            return Err(Fault::new(ErrorCode::TopicAlreadyExists, message));
+        }
+        None => {
+            if **name == *CLUSTER_METADATA_TOPIC || id.is_zero() || *id == TopicId::CLUSTER_METADATA {
+                let message = format!("'{name}' with the topic id {id} is no topic that can be adopted.");
+                return Err(Fault::new(ErrorCode::InvalidRequest, message));
+            }
+            if let Some(why) = topic_name::fault(name) {
+                return Err(Fault::new(ErrorCode::InvalidTopicException, why));
+            }
+            if let Some(colliding) = image.topic_colliding_with(name) {
+                let message = format!("Topic '{name}' collides with existing topic: {colliding}");
+                return Err(Fault::new(ErrorCode::InvalidTopicException, message));
+            }
+            if let Some(other) = image.topic_by_id(*id) {
+                let message = format!("The topic id {id} already belongs to topic '{}'.", other.name);
+                return Err(Fault::new(ErrorCode::TopicAlreadyExists, message));
+            }
+            records.push(Record::Topic { name: Arc::clone(name), id: *id });
+            for (key, value) in checked_configs(image, rules, name, configs)? {
+                let resource = ConfigResource::Topic(Arc::clone(name));
+                records.push(Record::Config { resource, name: key, value: Some(value) });
+            }
+            0
+        }
+    };
+    let mut partitions = partitions.clone();
+    partitions.sort_unstable_by_key(|partition| partition.index);
+    for (at, partition) in partitions.iter().enumerate() {
+        let expected = had + at;
+        let index = usize::try_from(partition.index.value()).unwrap_or(usize::MAX);
+        if index < expected {
+            let message = format!("Partition {index} of topic '{name}' already exists.");
+            return Err(Fault::new(ErrorCode::TopicAlreadyExists, message));
+        }
+        if expected < index {
+            let message = format!("Partition {expected} of topic '{name}' is missing: there is a partition {index}.");
+            return Err(Fault::new(ErrorCode::InvalidPartitions, message));
+        }
+        if !broker.log_dirs.contains(&partition.directory) {
+            let message = format!("Node {node} has no log directory {}.", partition.directory);
+            return Err(Fault::new(ErrorCode::InvalidRequest, message));
+        }
+        let partition = Partition {
+            index: partition.index,
+            replicas: vec![node],
+            directories: vec![partition.directory],
+            isr: vec![node],
+            removing: Vec::new(),
+            adding: Vec::new(),
+            leader: Some(node),
+            leader_epoch: partition.leader_epoch,
+            partition_epoch: 0,
+        };
+        records.push(Record::Partition { topic: *id, partition });
+    }
+    if let Some(next) = producer_ids_from.filter(|next| image.producer_id_next() < *next) {
+        records.push(Record::ProducerIds { node, broker_epoch: Some(broker.epoch), next });
+    }
+    if METADATA_RECORDS_PER_REQUEST_MAX < records.len() {
+        return Err(too_many_records());
+    }
+    Ok(records)
+}
+
 fn create_configs<R: ConfigRules>(image: &MetadataImage, rules: &R, topic: &NewTopic) -> Result<Configs, Fault> {
-    let nulls: Vec<&str> = topic.configs.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| &**key).collect();
+    checked_configs(image, rules, &topic.name, &topic.configs)
+}
+
+fn checked_configs<R: ConfigRules>(
+    image: &MetadataImage,
+    rules: &R,
+    topic: &Arc<str>,
+    asked: &[(Arc<str>, Option<Arc<str>>)],
+) -> Result<Configs, Fault> {
+    let nulls: Vec<&str> = asked.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| &**key).collect();
     if !nulls.is_empty() {
         let message = format!("Null value not supported for topic configs: {}", nulls.join(","));
         return Err(Fault::new(ErrorCode::InvalidConfig, message));
     }
     let mut configs = Configs::new();
-    for (key, value) in &topic.configs {
+    for (key, value) in asked {
         let Some(value) = value else { continue };
         crate::configs::check_value_length(value)?;
         configs.insert(Arc::clone(key), Arc::clone(value));
     }
     if !configs.is_empty() {
-        let resource = ConfigResource::Topic(Arc::clone(&topic.name));
+        let resource = ConfigResource::Topic(Arc::clone(topic));
         rules.check(&resource, &Configs::new(), &configs, image)?;
     }
     Ok(configs)

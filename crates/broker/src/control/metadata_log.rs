@@ -324,6 +324,10 @@ fn whole_batch(bytes: &[u8]) -> Option<usize> {
 }
 
 fn perform(folder: &Path, effect: Effect) -> io::Result<usize> {
+    #[cfg(test)]
+    if let (Effect::Write { .. }, Some(errno)) = (&effect, fault_injection::FAIL_WRITES.get()) {
+        return Err(io::Error::from_raw_os_error(errno));
+    }
     file_work::run(folder, effect)
 }
 
@@ -344,5 +348,15 @@ fn log_config(config: &MetadataLogConfig) -> LogConfig {
         retention_bytes: None,
         file_delete_delay_ms: 0,
         ..LogConfig::default()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod fault_injection {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// The errno that writes of this thread's metadata log fail with.
+        pub(in crate::control) static FAIL_WRITES: Cell<Option<i32>> = const { Cell::new(None) };
     }
 }

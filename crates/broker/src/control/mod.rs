@@ -10,6 +10,8 @@
 //! Lives on: one unpinned thread of its own with a tokio runtime, the only place outside `shard` that reads a clock.
 
 mod metadata_log;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -299,6 +301,7 @@ impl ControlThread {
         self.shards_run = true;
         let mut snapshot_due = self.snapshot_deadline();
         let mut retry = false;
+        let mut taken = Vec::new();
         loop {
             let now = shard::clock::read();
             let log_due = self.log.next_deadline_ns();
@@ -308,9 +311,9 @@ impl ControlThread {
                 _ = &mut stopped => break,
                 call = calls.recv() => {
                     let Some(call) = call else { break };
-                    self.submit(call);
+                    taken.push(call);
                     while let Ok(call) = calls.try_recv() {
-                        self.submit(call);
+                        taken.push(call);
                     }
                 }
                 Some(task) = tasks.recv() => drop(tokio::spawn(task)),
@@ -326,21 +329,13 @@ impl ControlThread {
                 self.node.take_snapshot(now);
                 snapshot_due = self.snapshot_deadline();
             }
-            if retry {
-                retry = !self.start_over();
+            if retry && self.start_over() {
+                retry = self.work_or_fail().await;
             }
-            match self.work().await {
-                Ok(()) => {}
-                Err(WorkFault::Records) => {
-                    let fault = self.node.fault().map_or_else(String::new, ToString::to_string);
-                    tracing::error!(fault, "the metadata log cannot be followed; nothing is decided any more");
-                    self.owed.clear();
-                }
-                Err(WorkFault::Log(fault)) => {
-                    self.on_log_fault(&fault);
-                    retry = !self.log.is_poisoned();
-                }
+            for call in taken.drain(..) {
+                self.submit(call);
             }
+            retry |= self.work_or_fail().await;
         }
         // Whoever still waits is told by the closed channel.
         self.owed.clear();
@@ -368,6 +363,23 @@ impl ControlThread {
         // Without a leader the reply is dropped, which its caller takes for an error to try again after.
         if self.node.submit(shard::clock::read(), ticket, call.command).is_ok() {
             self.owed.insert(ticket, call.reply);
+        }
+    }
+
+    /// Works; if that fails, everyone who waits is told. Returns whether the node must start over.
+    async fn work_or_fail(&mut self) -> bool {
+        match self.work().await {
+            Ok(()) => false,
+            Err(WorkFault::Records) => {
+                let fault = self.node.fault().map_or_else(String::new, ToString::to_string);
+                tracing::error!(fault, "the metadata log cannot be followed; nothing is decided any more");
+                self.owed.clear();
+                false
+            }
+            Err(WorkFault::Log(fault)) => {
+                self.on_log_fault(&fault);
+                !self.log.is_poisoned()
+            }
         }
     }
 
@@ -467,6 +479,8 @@ impl ControlThread {
     /// be read; whether it then leads shows with the next append.
     fn start_over(&mut self) -> bool {
         let now = shard::clock::read();
+        // What the old node was asked since is not answered by the new one.
+        self.owed.clear();
         let base = (**self.node.image()).clone();
         let kept = self.log.snapshots().and_then(|snapshots| self.log.load_behind(base, snapshots));
         let kept = match kept {
