@@ -57,18 +57,15 @@ impl Running {
         command.arg("serve").args(arguments).args(["--override", "ringlog.http.listener=127.0.0.1:0"]);
         command.envs(environment.iter().copied()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("spawned");
-        let mut rest = BufReader::new(child.stderr.take().expect("piped"));
-        let mut lines = Vec::new();
-        loop {
+        let rest = BufReader::new(child.stderr.take().expect("piped"));
+        let mut running = Self { child, lines: Vec::new(), rest };
+        while !running.lines.last().is_some_and(|line| line.trim_start().starts_with("stop ")) {
             let mut line = String::new();
-            let read = rest.read_line(&mut line).expect("readable");
-            assert!(read > 0, "ended before it started:\n{}", lines.concat());
-            let last = line.trim_start().starts_with("stop ");
-            lines.push(line);
-            if last {
-                return Self { child, lines, rest };
-            }
+            let read = running.rest.read_line(&mut line).expect("readable");
+            assert!(read > 0, "ended before it started:\n{}", running.greeting());
+            running.lines.push(line);
         }
+        running
     }
 
     fn greeting(&self) -> String {
