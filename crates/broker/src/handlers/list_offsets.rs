@@ -59,7 +59,8 @@ pub(crate) async fn handle(state: &Rc<ShardState>, request: Request) -> Handled 
                     error_code: 0,
                     timestamp: answer.timestamp,
                     offset: answer.offset,
-                    leader_epoch: answer.epoch.map_or(-1, LeaderEpoch::value),
+                    // Versions before 4 have no place for it, and it may not be dropped silently.
+                    leader_epoch: answer.epoch.filter(|_| 4 <= request.version()).map_or(-1, LeaderEpoch::value),
                     ..ListOffsetsPartitionResponse::default()
                 },
                 Err(code) => {
