@@ -336,12 +336,10 @@ fn shard_count(config: &Config) -> u16 {
     u16::try_from(cpus.min(quota).max(1)).unwrap_or(u16::MAX)
 }
 
-/// A quarter of the machine's memory or of the cgroup's limit, unless it is configured.
+/// The node's share of the machine's memory or of the cgroup's limit, unless it is configured.
 fn memory_bytes_max(config: &Config) -> u64 {
-    config.memory_bytes_max.unwrap_or_else(|| {
-        let machine = shard::probe::memory_bytes().unwrap_or(1 << 30);
-        shard::probe::cgroup().memory_bytes_max.map_or(machine, |limit| limit.min(machine)) / 4
-    })
+    let machine = shard::probe::memory_bytes().unwrap_or(1 << 30);
+    config.memory_budget_bytes(shard::probe::cgroup().memory_bytes_max.map_or(machine, |limit| limit.min(machine)))
 }
 
 type Bound = (Arc<str>, BoundListener, SocketAddr);

@@ -91,8 +91,6 @@ pub struct OffsetsConfig {
     pub retention_check_interval_ms: u64,
     /// `offset.metadata.max.bytes`
     pub metadata_bytes_max: u32,
-    /// `offsets.commit.timeout.ms`
-    pub commit_timeout_ms: u32,
     /// `offsets.load.buffer.size`: bytes read at a time when a coordinator loads.
     pub load_buffer_bytes: u32,
 }
@@ -106,10 +104,6 @@ pub struct CleanerConfig {
     pub backoff_ms: u64,
     /// `log.cleaner.io.max.bytes.per.second`; `None` is no throttle.
     pub io_bytes_per_s_max: Option<u64>,
-    /// `log.cleaner.dedupe.buffer.size`: memory for the map of keys.
-    pub dedupe_buffer_bytes: u64,
-    /// `log.cleaner.io.buffer.size`
-    pub io_buffer_bytes: u32,
 }
 
 /// `metadata.*`: the log of the cluster's metadata.
@@ -125,10 +119,6 @@ pub struct MetadataLogConfig {
     pub snapshot_after_bytes: u64,
     /// `metadata.log.max.snapshot.interval.ms`; `None` makes none by time.
     pub snapshot_interval_ms_max: Option<u64>,
-    /// `metadata.max.retention.bytes`
-    pub retention_bytes: Option<u64>,
-    /// `metadata.max.retention.ms`
-    pub retention_ms: Option<u64>,
 }
 
 /// Why something is worth hearing.
@@ -212,8 +202,6 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// `advertised.listeners`, one for each of `listeners`, in their order.
     pub advertised: Vec<Endpoint>,
-    /// `inter.broker.listener.name`
-    pub inter_broker_listener: String,
     /// `log.dirs`, at least one, none twice.
     pub log_dirs: Vec<PathBuf>,
     /// The metadata log.
@@ -233,8 +221,6 @@ pub struct Config {
     pub retention_check_interval_ms: u64,
     /// `producer.id.expiration.ms`
     pub producer_id_expiration_ms: u64,
-    /// `producer.id.expiration.check.interval.ms`
-    pub producer_id_check_interval_ms: u64,
     /// Compaction.
     pub cleaner: CleanerConfig,
     /// What a topic without overrides runs on.
@@ -248,8 +234,6 @@ pub struct Config {
     pub socket_send_buffer_bytes: Option<u32>,
     /// `socket.receive.buffer.bytes`; `None` leaves it to the kernel.
     pub socket_receive_buffer_bytes: Option<u32>,
-    /// `socket.listen.backlog.size`
-    pub listen_backlog: u32,
     /// `max.connections`
     pub connections_max: u32,
     /// `max.connections.per.ip`
@@ -386,7 +370,6 @@ impl<'a> Layers<'a> {
 struct Sockets {
     listeners: Vec<Listener>,
     advertised: Vec<Endpoint>,
-    inter_broker_listener: String,
 }
 
 /// Collects what is wrong while building the typed settings; every reader returns a harmless value after a problem.
@@ -522,19 +505,12 @@ impl Prover<'_> {
             self.problem("listeners", "no listener is left for clients: add one, such as PLAINTEXT://:9092");
         }
         let advertised = self.advertised(&listeners, &is_controller);
-        let inter_broker_listener = match self.text("inter.broker.listener.name") {
-            Some(name) if !name.is_empty() => {
-                if !listeners.iter().any(|listener| listener.name.eq_ignore_ascii_case(&name)) {
-                    self.problem("inter.broker.listener.name", "must be one of the names in listeners");
-                }
-                name.to_uppercase()
-            }
-            _ => {
-                let plain = listeners.iter().find(|listener| listener.name == "PLAINTEXT");
-                plain.or(listeners.first()).map(|listener| listener.name.clone()).unwrap_or_default()
-            }
-        };
-        Sockets { listeners, advertised, inter_broker_listener }
+        if let Some(name) = self.text("inter.broker.listener.name").filter(|name| !name.is_empty())
+            && !listeners.iter().any(|listener| listener.name.eq_ignore_ascii_case(&name))
+        {
+            self.problem("inter.broker.listener.name", "must be one of the names in listeners");
+        }
+        Sockets { listeners, advertised }
     }
 
     fn listener_protocols(&mut self) -> BTreeMap<String, String> {
@@ -635,7 +611,6 @@ impl Prover<'_> {
             rack,
             listeners: sockets.listeners,
             advertised: sockets.advertised,
-            inter_broker_listener: sockets.inter_broker_listener,
             log_dirs,
             metadata_log: MetadataLogConfig {
                 dir: metadata_dir,
@@ -643,8 +618,6 @@ impl Prover<'_> {
                 segment_ms: self.u64("metadata.log.segment.ms"),
                 snapshot_after_bytes: self.u64("metadata.log.max.record.bytes.between.snapshots"),
                 snapshot_interval_ms_max: self.unless_zero("metadata.log.max.snapshot.interval.ms"),
-                retention_bytes: self.unless_negative("metadata.max.retention.bytes"),
-                retention_ms: self.unless_negative("metadata.max.retention.ms"),
             },
             partitions_default: self.u32("num.partitions"),
             replication_factor_default: self.u16("default.replication.factor"),
@@ -653,20 +626,16 @@ impl Prover<'_> {
             describe_partitions_max: self.u32("max.request.partition.size.limit"),
             retention_check_interval_ms: self.u64("log.retention.check.interval.ms"),
             producer_id_expiration_ms: self.u64("producer.id.expiration.ms"),
-            producer_id_check_interval_ms: self.u64("producer.id.expiration.check.interval.ms"),
             cleaner: CleanerConfig {
                 enable: self.bool("log.cleaner.enable"),
                 backoff_ms: self.u64("log.cleaner.backoff.ms"),
                 io_bytes_per_s_max: self.bytes_per_s("log.cleaner.io.max.bytes.per.second"),
-                dedupe_buffer_bytes: self.u64("log.cleaner.dedupe.buffer.size"),
-                io_buffer_bytes: self.u32("log.cleaner.io.buffer.size"),
             },
             topic_default: TopicConfig::from_layers(self.layers, &Overrides::new()),
             request_bytes_max: self.u32("socket.request.max.bytes"),
             fetch_bytes_max: self.u32("fetch.max.bytes"),
             socket_send_buffer_bytes: self.u32_unless_negative("socket.send.buffer.bytes"),
             socket_receive_buffer_bytes: self.u32_unless_negative("socket.receive.buffer.bytes"),
-            listen_backlog: self.u32("socket.listen.backlog.size"),
             connections_max: self.u32("max.connections"),
             connections_per_ip_max: self.u32("max.connections.per.ip"),
             connections_per_ip_overrides: self.limits_by_host("max.connections.per.ip.overrides"),
@@ -685,7 +654,6 @@ impl Prover<'_> {
                 retention_ms: self.u64("offsets.retention.minutes").saturating_mul(60_000),
                 retention_check_interval_ms: self.u64("offsets.retention.check.interval.ms"),
                 metadata_bytes_max: self.u32("offset.metadata.max.bytes"),
-                commit_timeout_ms: self.u32("offsets.commit.timeout.ms"),
                 load_buffer_bytes: self.u32("offsets.load.buffer.size"),
             },
             shards: self.int_if_set("ringlog.shards").and_then(|shards| u16::try_from(shards).ok()),

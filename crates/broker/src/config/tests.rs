@@ -133,6 +133,7 @@ fn stock_server_properties_start_a_node_unchanged() {
         STOCK_SERVER_PROPERTIES,
         expect![[r#"
             NoEffect controller.quorum.bootstrap.servers: Where to find the metadata quorum. One node is its own quorum.
+            NoEffect inter.broker.listener.name: The listener that other nodes would use. With one node it is only checked to be there.
             NoEffect num.io.threads: Kafka's request threads. Ringlog has shards instead; see ringlog.shards.
             NoEffect num.network.threads: Kafka's socket threads. Ringlog has shards instead; see ringlog.shards.
             NoEffect num.recovery.threads.per.data.dir: Kafka's threads for start-up recovery. Ringlog recovers on its shards.
