@@ -23,8 +23,9 @@ use wire::records::group_metadata_key::GroupMetadataKey;
 use wire::records::group_metadata_value::{GroupMetadataValue, MemberMetadata};
 use wire::records::offset_commit_key::OffsetCommitKey;
 use wire::records::offset_commit_value::OffsetCommitValue;
-use wire::records::{GroupRecordKey, GroupRecordValue, read_subscription};
-use wire::{DecodeError, DecodeFault, EncodeError, Writer};
+use wire::records::{
+    DecodeError, DecodeFault, EncodeError, GroupRecordKey, GroupRecordValue, Writer, read_subscription,
+};
 
 use crate::offsets::CommittedOffset;
 

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use batch::{BatchBuilder, BatchError, BatchView, Codec};
 use bytes::BytesMut;
 use types::{BrokerEpoch, DirectoryId, LeaderEpoch, NodeId, PartitionIndex, ProducerId, Timestamp, TopicId};
-use wire::records::{self as kafka, MetadataRecord};
-use wire::{DecodeError, Writer};
+use wire::records::{self as kafka, DecodeError, MetadataRecord, Writer};
 
 use crate::record::{Broker, ConfigResource, Endpoint, Partition, Record};
 

@@ -3,7 +3,9 @@
 //! ([`leader_change_message`], [`snapshot_header_record`], ..., [`end_txn_marker`]), and what a group's members tell
 //! each other inside JoinGroup and SyncGroup ([`consumer_protocol_subscription`], [`consumer_protocol_assignment`]).
 
-use crate::codec::{DecodeError, DecodeFault, EncodeError, Reader, Writer};
+pub use crate::codec::{DecodeError, DecodeFault, EncodeError, Writer};
+
+use crate::codec::Reader;
 use crate::message::{Message, prelude};
 
 include!(concat!(env!("OUT_DIR"), "/records.rs"));
