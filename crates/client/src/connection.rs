@@ -17,23 +17,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use types::ErrorCode;
+use types::limits::{CLIENT_REQUESTS_QUEUED_MAX, CLIENT_RESPONSE_BYTES_MAX};
 use wire::api_versions_request::ApiVersionsRequest;
 use wire::api_versions_response::ApiVersionsResponse;
 use wire::{Api, ApiKey, OwnedResponse, Reader, Request, Writer, frame};
 
 use crate::error::ClientError;
 
-/// Requests that may wait to be written; a caller beyond them waits.
-const REQUESTS_QUEUED_MAX: usize = 1024;
-
 /// Buffers in one gathered write.
 const GATHER_PARTS_MAX: usize = 256;
 
 /// Bytes that a read asks for at once.
 const READ_BYTES: usize = 64 * 1024;
-
-/// The largest answer taken.
-const RESPONSE_BYTES_MAX: u32 = 512 * 1024 * 1024;
 
 /// How to talk to a node.
 #[derive(Debug, Clone)]
@@ -207,7 +202,7 @@ impl Connection {
         let (read, write) = stream.into_split();
         let address: Arc<str> = address.into();
         let waiting = Arc::new(Waiting::default());
-        let (outgoing, queue) = mpsc::channel(REQUESTS_QUEUED_MAX);
+        let (outgoing, queue) = mpsc::channel(CLIENT_REQUESTS_QUEUED_MAX);
         let tasks = [
             tokio::spawn(write_all(write, queue, Arc::clone(&waiting), Arc::clone(&address))),
             tokio::spawn(read_all(read, Arc::clone(&waiting), Arc::clone(&address))),
@@ -485,8 +480,8 @@ async fn read_all(mut socket: OwnedReadHalf, waiting: Arc<Waiting>, address: Arc
 
 /// Handles one frame if a whole one is there.
 fn take_frame(buffer: &mut BytesMut, waiting: &Waiting, address: &str) -> Result<bool, ClientError> {
-    let size =
-        frame::peek_size(buffer, RESPONSE_BYTES_MAX).map_err(|error| disconnected(address, error.to_string()))?;
+    let size = frame::peek_size(buffer, CLIENT_RESPONSE_BYTES_MAX)
+        .map_err(|error| disconnected(address, error.to_string()))?;
     let needed = size.map_or(frame::SIZE_BYTES, |size| frame::SIZE_BYTES + size);
     if size.is_none() || buffer.len() < needed {
         buffer.reserve((needed - buffer.len().min(needed)).max(READ_BYTES));

@@ -104,6 +104,19 @@ pub const METADATA_BATCH_RECORDS_MAX: usize = METADATA_RECORDS_PER_REQUEST_MAX;
 /// UTF-16 units of a config's value, as Kafka counts them.
 pub const CONFIG_VALUE_CHARS_MAX: usize = 32_767;
 
+/// Decoded structs may take this many times the bytes they were decoded from, plus [`DECODE_MEMORY_BYTES_FREE`]. An
+/// array element of a few bytes on the wire is a struct of up to a hundred in memory; honest requests stay below 8.
+pub const DECODE_MEMORY_FACTOR: usize = 16;
+
+/// Memory that decoding a message may take whatever its size: small messages are never refused for it.
+pub const DECODE_MEMORY_BYTES_FREE: usize = 64 * 1024;
+
+/// Requests that may wait to be written to one connection of a client; a caller beyond them waits.
+pub const CLIENT_REQUESTS_QUEUED_MAX: usize = 1024;
+
+/// The largest answer that a client takes: above any `fetch.max.bytes` that makes sense.
+pub const CLIENT_RESPONSE_BYTES_MAX: u32 = 512 * 1024 * 1024;
+
 const _: () = assert!(BATCH_OVERHEAD_BYTES < BATCH_HEADER_BYTES);
 const _: () = assert!(BATCH_BYTES_MAX_DEFAULT <= FETCH_RESPONSE_BYTES_MAX_DEFAULT);
 const _: () = assert!(FETCH_RESPONSE_BYTES_MAX_DEFAULT <= REQUEST_BYTES_MAX_DEFAULT);

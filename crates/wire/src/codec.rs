@@ -2,20 +2,14 @@
 //!
 //! Nothing here trusts a number from the other side: a length is compared with the bytes that remain before it is
 //! used, an array is allocated only as far as the remaining bytes could fill it, and the memory of everything decoded
-//! from one message is bounded ([`DECODE_MEMORY_FACTOR`]).
+//! from one message is bounded (`types::limits::DECODE_MEMORY_FACTOR`).
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use types::TopicId;
-
-/// Decoded structs may take this many times the bytes they were decoded from, plus [`DECODE_MEMORY_BYTES_FREE`]. An
-/// array element of a few bytes on the wire is a struct of up to a hundred in memory; honest requests stay below 8.
-pub const DECODE_MEMORY_FACTOR: usize = 16;
-
-/// Memory that decoding may take whatever the message's size: small messages are never refused for it.
-pub const DECODE_MEMORY_BYTES_FREE: usize = 64 * 1024;
+use types::limits::{DECODE_MEMORY_BYTES_FREE, DECODE_MEMORY_FACTOR};
 
 /// Bytes of a varint that holds 32 bits.
 const VARINT_BYTES_MAX: usize = 5;

@@ -118,10 +118,7 @@ pub mod records;
 pub mod tags;
 
 pub use api::{Api, ApiKey};
-pub use codec::{
-    DECODE_MEMORY_BYTES_FREE, DECODE_MEMORY_FACTOR, DecodeError, DecodeFault, EncodeError, EncodeFault, Hole, Reader,
-    Records, Tags, Writer,
-};
+pub use codec::{DecodeError, DecodeFault, EncodeError, EncodeFault, Hole, Reader, Records, Tags, Writer};
 pub use message::{Message, OwnedResponse, Request, Response};
 
 use message::prelude;
