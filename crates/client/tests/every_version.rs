@@ -70,7 +70,7 @@ impl Sweep {
             Some(&(min, max)) => own.version_min.max(min)..=own.version_max.min(max),
             None => {
                 self.failures.push(format!("{api} is not offered"));
-                1..=0
+                RangeInclusive::new(1, 0)
             }
         }
     }
