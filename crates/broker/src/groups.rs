@@ -280,7 +280,8 @@ impl Hosted {
 
     /// Why nothing can be decided that would have to be written.
     fn refusal(&self) -> Option<ErrorCode> {
-        let is_refused = self.partition.log_dir.refusal().is_some();
+        let log_refuses = self.partition.with_log(|log| log.awaits_new_epoch() || log.poisoned().is_some());
+        let is_refused = log_refuses || self.partition.log_dir.refusal().is_some();
         is_refused.then_some(ErrorCode::CoordinatorNotAvailable)
     }
 

@@ -449,9 +449,15 @@ impl Partition {
         }
         let (state, partition) = (Rc::clone(state), Rc::clone(self));
         tokio::task::spawn_local(async move {
-            // Not at once: a full disk stays full for a while.
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            state.node.control.new_leader_epoch(partition.key.topic, partition.key.partition).await;
+            // Again and again: the metadata log may lie on the same full disk, and then nobody can begin an epoch yet.
+            while partition.with_log(PartitionLog::awaits_new_epoch)
+                && state.partition(partition.key).is_some()
+                && !state.stopping()
+            {
+                // Not at once: a full disk stays full for a while.
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                state.node.control.new_leader_epoch(partition.key.topic, partition.key.partition).await;
+            }
             partition.inner.borrow_mut().epoch_asked = false;
         });
     }

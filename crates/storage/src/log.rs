@@ -837,6 +837,12 @@ impl PartitionLog {
         self.setup.is_none()
     }
 
+    /// Whether an append failed and nothing is taken until [`PartitionLog::set_leader_epoch`] begins another epoch.
+    #[must_use]
+    pub fn awaits_new_epoch(&self) -> bool {
+        self.refusing.is_some()
+    }
+
     /// Why the log takes nothing more until a restart.
     #[must_use]
     pub fn poisoned(&self) -> Option<IoFault> {
@@ -1519,6 +1525,14 @@ impl PartitionLog {
             let op = self.op(Purpose::MarkDeleted(file));
             self.effects.push_back(Effect::Rename { op, from: file, to: file.at(Stage::Deleted) });
         }
+    }
+
+    /// Whether a `.cleaned` file is still being deleted: another compaction would write one of the same name.
+    pub(crate) fn sweeping_cleaned(&self) -> bool {
+        self.ops.values().any(|purpose| match purpose {
+            Purpose::Delete(FileName::Segment(file)) => file.stage == Stage::Cleaned,
+            _ => false,
+        })
     }
 
     pub(crate) fn delete_file(&mut self, file: FileName) {
