@@ -386,8 +386,8 @@ impl World {
         let outcome = job.run(&seen, &mut Writer::new(&mut self.disk, budget));
         self.trace.numbers(&[13, u64::from(outcome.is_ok())]);
         self.trace.line("compacted", &outcome);
-        // Batches move; where they lie is not followed any further.
-        self.lies.clear();
+        // Batches below the recovery point move; where they lie is not followed any further.
+        self.lies.retain(|lies| self.recovery_point <= lies.last_offset);
         self.up().log.finish_compaction(now, outcome);
         self.pump()
     }

@@ -445,7 +445,12 @@ impl PartitionLog {
     /// waits.
     pub fn begin_compaction(&mut self, now: Now, high_watermark: Offset) -> Option<CompactionJob> {
         self.now = now;
-        if self.compacting() || self.poisoned().is_some() || !self.is_ready() || self.is_closing() {
+        if self.compacting()
+            || self.sweeping_cleaned()
+            || self.poisoned().is_some()
+            || !self.is_ready()
+            || self.is_closing()
+        {
             return None;
         }
         let plan = self.compaction_plan(now, high_watermark)?;
