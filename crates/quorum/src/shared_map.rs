@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// about 64 entries and 300 pointers.
 const CHUNK_ENTRIES_MAX: usize = 64;
 
-/// Sorted entries, cut into chunks of 1 to [`CHUNK_ENTRIES_MAX`]:
+/// Sorted entries, cut into chunks of 1 to 64:
 ///
 /// ```text
 ///   chunks: Arc<[ Arc<[a b c]>, Arc<[d e]>, Arc<[f g h i]> ]>     every key of a chunk < every key of the next
