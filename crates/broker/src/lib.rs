@@ -1,7 +1,8 @@
 //! A Ringlog node: configuration, life cycle, connections, one handler per Kafka API, and the control thread.
 //!
 //! Read in this order: [`lifecycle`] (start to stop), `connection` and `reply` (bytes in, bytes out), `dispatch`,
-//! `produce` and `fetch` (the two paths), `partition` (the log's hands), `shard_state`, `mail`, `control`, `config`.
+//! `produce` and `fetch` (the two paths), `partition` (the log's hands), `shard_state`, `mail`, `control`, `config`;
+//! [`inspect`] and [`offline`] are for folders that no node has.
 
 mod cleaner;
 pub mod config;
@@ -21,6 +22,7 @@ mod mail;
 mod meta_properties;
 mod metrics;
 mod node;
+pub mod offline;
 mod partition;
 pub mod preflight;
 mod produce;

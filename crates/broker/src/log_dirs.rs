@@ -290,7 +290,7 @@ pub(crate) fn emptiest(dirs: &[Arc<LogDir>]) -> &Arc<LogDir> {
 }
 
 /// The topic id in a `partition.metadata` file (`version: 0` and `topic_id: ...`, a line each).
-fn topic_id_of(text: &str) -> Option<TopicId> {
+pub(crate) fn topic_id_of(text: &str) -> Option<TopicId> {
     text.lines().find_map(|line| TopicId::parse(line.strip_prefix("topic_id:")?.trim()))
 }
 

@@ -1,8 +1,13 @@
-//! `ringlog log`: partition folders, read offline.
+//! `ringlog log`: partition folders while no node has them: read, checked, taken in, repaired.
+
+mod adopt;
+mod repair;
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use broker::inspect::{self, BatchRow, PartitionReport};
+use broker::offline::{OfflineError, RecoveryProgress};
 use broker::preflight::human;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -17,6 +22,10 @@ pub(crate) enum LogCommand {
     Inspect(Inspect),
     /// Check folders for damage: checksums, offsets, indexes; exit with 6 if there is any
     Verify(Verify),
+    /// Take in partition folders of a stopped Kafka: topics, ids, offsets, groups
+    Adopt(adopt::Adopt),
+    /// Cut a damaged log at its first bad batch, so that the rest is served again
+    Repair(repair::Repair),
 }
 
 /// The arguments of `log inspect`.
@@ -51,6 +60,8 @@ impl LogCommand {
         match self {
             Self::Inspect(inspect) => inspect.run(),
             Self::Verify(verify) => verify.run(),
+            Self::Adopt(adopt) => adopt.run(),
+            Self::Repair(repair) => repair.run(),
         }
     }
 }
@@ -302,8 +313,34 @@ fn summary(sum: &VerifyJson) -> String {
     match sum.faults.len() {
         0 => format!("{read}: no faults"),
         // A torn tail is what a killed process leaves; a node's start cuts it off.
-        count => format!("{read}: {count} faults. A start of the node repairs a torn tail and indexes, nothing else"),
+        count => format!(
+            "{read}: {count} faults. A start of the node repairs a torn tail and indexes; for more, ringlog log repair"
+        ),
     }
+}
+
+/// Says on stderr how far a long read is: once a second, so that a short one says nothing.
+fn progress_line() -> impl FnMut(&std::path::Path, RecoveryProgress) {
+    let mut said = Instant::now();
+    move |folder, progress| {
+        if Duration::from_secs(1) <= said.elapsed() {
+            said = Instant::now();
+            eprintln!(
+                "reading {}: {} of {}",
+                folder.display(),
+                human(progress.bytes_done),
+                human(progress.bytes_total)
+            );
+        }
+    }
+}
+
+fn failure(error: &OfflineError) -> Failure {
+    let code = match error {
+        OfflineError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NotFound,
+        _ => Code::Failed,
+    };
+    Failure::new(code, error.to_string())
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ Examples:
   ringlog config explain log.retention.hours           what a setting means, takes and does here
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 unreachable or timed out, 5 done in part,
-6 verdict not met (doctor, log verify).";
+6 verdict not met (doctor, log verify, log repair).";
 
 #[derive(Parser)]
 #[command(name = "ringlog", version, about = "A Kafka-compatible log node", after_help = AFTER_HELP)]
@@ -42,7 +42,7 @@ enum Command {
     /// Explain, list and check settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Read partition folders while no node has them
+    /// Read, check, adopt and repair partition folders while no node has them
     #[command(subcommand)]
     Log(log::LogCommand),
     /// Generate files: completions for a shell

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use quorum::configs::{ConfigChange, ConfigEdit, ConfigReplacement};
-use quorum::topics::{Layout, NewPartitions, NewTopic, TopicRef};
+use quorum::topics::{AdoptedPartition, AdoptedTopic, Layout, NewPartitions, NewTopic, TopicRef};
 use quorum::{
     Command, ConfigResource, ConfigRules, Configs, Controller, ControllerOptions, Fault, LogPosition, MetadataImage,
     Registration, Reply,
 };
-use types::{DirectoryId, ErrorCode, NodeId, TopicId};
+use types::{DirectoryId, ErrorCode, LeaderEpoch, NodeId, PartitionIndex, ProducerId, TopicId};
 
 /// `list` is a list that defaults to `x`; `bad` is refused.
 #[derive(Clone, Copy, Debug)]
@@ -378,4 +378,63 @@ fn unregistered_broker_leads_nothing() {
         panic!()
     };
     assert_eq!(fault.code, ErrorCode::StaleBrokerEpoch);
+}
+
+/// A topic of another cluster with these partitions, each in epoch 4.
+fn foreign(name: &str, id: u8, partitions: &[i32]) -> AdoptedTopic {
+    let partition = |index: &i32| AdoptedPartition {
+        index: PartitionIndex::new(*index),
+        directory: DirectoryId::from_random([1; 16]),
+        leader_epoch: LeaderEpoch::new(4),
+    };
+    AdoptedTopic {
+        name: name.into(),
+        id: TopicId::from_random([id; 16]),
+        configs: vec![("k".into(), Some("v".into()))],
+        partitions: partitions.iter().map(partition).collect(),
+        producer_ids_from: Some(ProducerId::new(7001)),
+    }
+}
+
+fn adopt(desk: &mut Desk, topic: AdoptedTopic, validate_only: bool) -> String {
+    match desk.ask(Command::AdoptTopic { node: NodeId::new(1), topic, validate_only }) {
+        Reply::Done(Ok(())) => "ok".to_owned(),
+        Reply::Done(Err(fault)) => fault.message.unwrap_or_else(|| format!("{:?}", fault.code)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_adopted_topic_keeps_its_id_and_epochs_and_nobody_gets_its_producer_ids() {
+    let mut desk = Desk::new();
+    assert_eq!(adopt(&mut desk, foreign("from.afar", 9, &[1, 0]), true), "ok");
+    assert!(desk.image.topic("from.afar").is_none(), "only validated");
+    assert_eq!(adopt(&mut desk, foreign("from.afar", 9, &[1, 0]), false), "ok");
+    let topic = desk.image.topic("from.afar").expect("adopted");
+    assert_eq!(topic.id, TopicId::from_random([9; 16]));
+    let epochs: Vec<i32> = topic.partitions.iter().map(|partition| partition.leader_epoch.value()).collect();
+    assert_eq!(epochs, [4, 4]);
+    assert_eq!(desk.image.topic_configs(&topic.name).map(|configs| configs.len()), Some(1));
+    assert_eq!(desk.image.producer_id_next(), ProducerId::new(7001));
+    // More partitions of the same topic, as another log directory has them.
+    assert_eq!(adopt(&mut desk, foreign("from.afar", 9, &[2]), false), "ok");
+    assert_eq!(desk.image.topic("from.afar").map(|topic| topic.partitions.len()), Some(3));
+}
+
+#[test]
+fn what_clashes_is_not_adopted() {
+    let mut desk = Desk::new();
+    assert_eq!(adopt(&mut desk, foreign("from.afar", 9, &[0]), false), "ok");
+    for (topic, why) in [
+        (foreign("have", 9, &[0]), "Topic 'have' already exists with the topic id"),
+        (foreign("a_b", 8, &[0]), "Topic 'a_b' collides with existing topic: a.b"),
+        (foreign("other", 9, &[0]), "already belongs to topic 'from.afar'."),
+        (foreign("from.afar", 9, &[0]), "Partition 0 of topic 'from.afar' already exists."),
+        (foreign("new", 7, &[0, 2]), "Partition 1 of topic 'new' is missing: there is a partition 2."),
+        (foreign("__cluster_metadata", 7, &[0]), "is no topic that can be adopted."),
+        (foreign("no/name", 7, &[0]), "Topic name is invalid"),
+    ] {
+        let said = adopt(&mut desk, topic, false);
+        assert!(said.contains(why), "{said}");
+    }
 }

@@ -10,6 +10,7 @@
 //! Lives on: one unpinned thread of its own with a tokio runtime, the only place outside `shard` that reads a clock.
 
 mod metadata_log;
+mod offline;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,7 @@ use crate::lifecycle::StartError;
 use crate::log_dirs::LogDir;
 use crate::mail::Mail;
 use metadata_log::{MetadataLog, MetadataLogFault};
+pub(crate) use offline::OfflineControl;
 
 /// Calls waiting for the control thread; more wait in their callers.
 const CALLS_MAX: usize = 1024;
@@ -44,6 +46,9 @@ const TASKS_MAX: usize = 16;
 
 /// How long after a failed append of the metadata log the next one is tried.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+
+/// How often a shard that has not yet applied an image is looked after: it may have ended.
+const SHARD_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Bytes of log behind the last snapshot from which on a stop takes another: below, reading them is as fast.
 const STOP_SNAPSHOT_BYTES_MIN: u64 = 64 * 1024;
@@ -446,12 +451,16 @@ impl ControlThread {
             let (applied, done) = oneshot::channel();
             let letter = Mail::Image { image: Arc::clone(&image), changed: Arc::clone(&changed), applied };
             if self.mailboxes.send_waiting(shard, letter).is_ok() {
-                waiting.push(done);
+                waiting.push((shard, done));
             }
         }
-        for done in waiting {
-            // A shard that is gone has nothing to apply.
-            let _ = done.await;
+        for (shard, mut done) in waiting {
+            while tokio::time::timeout(SHARD_CHECK_EVERY, &mut done).await.is_err() {
+                // A shard that is gone has nothing to apply.
+                if self.mailboxes.is_closed(shard) {
+                    break;
+                }
+            }
         }
     }
 
