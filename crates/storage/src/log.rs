@@ -30,6 +30,7 @@ use crate::config::LogConfig;
 use crate::effect::{Effect, IoFault, IoFaultKind, LogEvent, OpId};
 use crate::epochs::{EpochEnd, LeaderEpochs};
 use crate::file::{FileName, SegmentFileKind, SegmentId, Stage};
+use crate::mutants::Mutant;
 use crate::producers::{ProducerInfo, Producers, SequenceVerdict};
 use crate::read::OutOfRange;
 use crate::segment::Segment;
@@ -958,6 +959,9 @@ impl PartitionLog {
             }
         }
         let (file, position) = (self.active().log(), self.active().bytes);
+        if Mutant::AckBeforeWriteCompleted.is_armed() {
+            self.on_gather_written(&gather);
+        }
         self.writing = Writing::AwaitingWrite(gather);
         let op = self.op(Purpose::Gather);
         self.effects.push_back(Effect::Write { op, file, position, buffers });
@@ -1035,6 +1039,7 @@ impl PartitionLog {
         self.queued_bytes -= gather.bytes;
         let file = FileName::log(gather.segment);
         match result {
+            Ok(_) if Mutant::AckBeforeWriteCompleted.is_armed() => {}
             Ok(bytes) if bytes as u64 == gather.bytes => self.on_gather_written(&gather),
             // The host has tried to go on: the space ran out without an error number.
             Ok(_) => self.fail_appends(file, IoFault::DISK_FULL),
@@ -1074,7 +1079,8 @@ impl PartitionLog {
 
     /// Moves `visible` and tells those who waited for it.
     fn publish(&mut self) {
-        let reached = if self.config.is_durable() { self.durable } else { self.written };
+        let waits_for_sync = self.config.is_durable() && !Mutant::DurableAckBeforeSync.is_armed();
+        let reached = if waits_for_sync { self.durable } else { self.written };
         // Turning durable mode on must not take back what readers have seen.
         self.visible = self.visible.max(reached);
         while let Some(ack) = self.acks.pop_front_if(|ack| ack.last_offset < self.visible) {
@@ -1096,16 +1102,20 @@ impl PartitionLog {
         self.queue.clear();
         self.queued_bytes = 0;
         self.next_offset = self.written;
-        self.producers.roll_back();
+        if !Mutant::SequenceWindowNotRolledBack.is_armed() {
+            self.producers.roll_back();
+        }
         self.epochs.truncate_end(self.written);
-        if let Some(epoch) = self.leader_epoch {
+        if let Some(epoch) = self.leader_epoch
+            && !Mutant::OffsetReusedAfterFailedAppend.is_armed()
+        {
             self.refusing = Some((epoch, fault));
         }
         let kept = self.acks.partition_point(|ack| ack.last_offset < self.written);
         for ack in self.acks.drain(kept..) {
             self.events.push_back(LogEvent::AppendFailed { tag: ack.tag, fault });
         }
-        if self.active().log_exists {
+        if self.active().log_exists && !Mutant::FailedAppendNotCut.is_armed() {
             let bytes = self.active().bytes;
             self.writing = Writing::AwaitingCut;
             let op = self.op(Purpose::Cut(file));
@@ -1124,7 +1134,9 @@ impl PartitionLog {
         self.queue.clear();
         self.queued_bytes = 0;
         self.next_offset = self.written;
-        self.producers.roll_back();
+        if !Mutant::SequenceWindowNotRolledBack.is_armed() {
+            self.producers.roll_back();
+        }
         self.commit = None;
         self.checkpoint = None;
         for ack in self.acks.drain(..) {
@@ -1166,7 +1178,7 @@ impl PartitionLog {
             .filter(|segment| segment.synced_bytes < segment.bytes)
             .map(|segment| SyncStep::SyncLog { segment: segment.id, bytes: segment.bytes })
             .collect();
-        if self.dir_synced < self.dir_changes {
+        if self.dir_synced < self.dir_changes && !Mutant::FolderNotSynced.is_armed() {
             steps.push(SyncStep::SyncDir { changes: self.dir_changes });
         }
         steps
@@ -1216,7 +1228,9 @@ impl PartitionLog {
     }
 
     fn on_commit_step(&mut self, step: SyncStep, result: Result<usize, IoFault>) {
-        if let Err(fault) = result {
+        if let Err(fault) = result
+            && !Mutant::FailedSyncRetried.is_armed()
+        {
             let file = self.step_file(step);
             self.poison(file, fault);
             return;
@@ -1457,6 +1471,9 @@ impl PartitionLog {
             }
             let next = match job.stage {
                 CheckpointStage::CreatingIndexes => Some(CheckpointStage::WritingIndexes),
+                CheckpointStage::WritingIndexes if Mutant::RecoveryPointBeforeSync.is_armed() => {
+                    Some(CheckpointStage::WritingCheckpoint)
+                }
                 CheckpointStage::WritingIndexes => Some(CheckpointStage::Syncing),
                 CheckpointStage::Syncing => Some(CheckpointStage::WritingCheckpoint),
                 CheckpointStage::WritingCheckpoint => None,

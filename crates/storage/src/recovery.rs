@@ -51,6 +51,7 @@ use crate::epochs::LeaderEpochs;
 use crate::file::{FileName, SegmentFile, SegmentFileKind, SegmentId, Stage};
 use crate::index::{self, Index, IndexEntry, OffsetEntry, TimeEntry};
 use crate::log::{FolderChange, FolderStep, PartitionLog, Parts, TailBatch};
+use crate::mutants::Mutant;
 use crate::producers::{BatchSeen, Producer, Producers};
 use crate::segment::Segment;
 
@@ -199,7 +200,10 @@ pub fn recover(
     let recovery = Recovery {
         dir,
         config: &config,
-        hints: *hints,
+        hints: RecoveryHints {
+            accept_loss: hints.accept_loss || Mutant::RecoveryCutsBelowRecoveryPoint.is_armed(),
+            ..*hints
+        },
         now,
         progress,
         files,
@@ -302,7 +306,9 @@ impl<D: Dir> Recovery<'_, D> {
         known.clean_offset = Offset::from_wire(checkpoint.clean_offset).unwrap_or_default();
         known.gaps_allowed = false;
         for producer in &checkpoint.producers {
-            if let Some((id, state)) = producer_of(producer) {
+            if let Some((id, state)) = producer_of(producer)
+                && !Mutant::ProducerSnapshotIgnored.is_armed()
+            {
                 self.producers.restore(id, state);
             }
         }
@@ -510,6 +516,11 @@ impl<D: Dir> Recovery<'_, D> {
         let name = FileName::live(id, kind);
         let stored_bytes = u64::from(index.stored) * E::BYTES as u64;
         let Some(&bytes) = self.files.get(&name) else { return Ok(index.stored == 0) };
+        if Mutant::IndexTrustedAfterCrash.is_armed() {
+            index.stored = (bytes / E::BYTES as u64) as u32;
+            index.exists = true;
+            return Ok(true);
+        }
         if bytes < stored_bytes {
             return Ok(false);
         }
