@@ -384,6 +384,58 @@ fn end_of(mut log: &[u8]) -> Offset {
     end
 }
 
+#[test]
+fn what_was_answered_is_there_whatever_the_crash_kept() {
+    const TOPICS: usize = 5;
+    for durable in 0..=TOPICS {
+        for kept in durable..=TOPICS {
+            let mut cluster = Cluster::registered(Disk::default(), 1);
+            let tickets: Vec<u64> = (0..TOPICS).map(|index| cluster.submit(create(&format!("t{index}"), 3))).collect();
+            let mut batches = Vec::new();
+            while let Some(effect) = cluster.node.poll_effect() {
+                let NodeEffect::Append { mut batch, base_offset, epoch } = effect else { panic!("{effect:?}") };
+                batch::stamp(&mut batch, base_offset, epoch);
+                batches.push(batch);
+            }
+            assert_eq!(batches.len(), TOPICS, "a batch for each command, none waits for another");
+            if 0 < durable {
+                let end = batch::check(&batches[durable - 1]).unwrap().info().next_offset();
+                cluster.node.on_durable(NOW, end);
+            }
+            while let Some(effect) = cluster.node.poll_effect() {
+                let NodeEffect::Publish { replies, .. } = effect else { panic!("{effect:?}") };
+                cluster.answer(replies);
+            }
+            let answered: Vec<bool> = tickets.iter().map(|ticket| cluster.replies.contains_key(ticket)).collect();
+            let mut disk = cluster.disk.clone();
+            batches[..kept].iter().for_each(|batch| disk.log.extend_from_slice(batch));
+            disk.log_end = end_of(&disk.log);
+            let again = Cluster::start(disk, 2, u64::MAX);
+            for (index, answered) in answered.into_iter().enumerate() {
+                assert_eq!(answered, index < durable);
+                let topic = again.published.topic(&format!("t{index}"));
+                assert_eq!(topic.is_some(), index < kept);
+                // A request's records take effect together or not at all.
+                assert!(topic.is_none_or(|topic| topic.partitions.len() == 3));
+            }
+        }
+    }
+}
+
+#[test]
+fn election_needs_no_randomness() {
+    let run = || {
+        let mut disk = Disk::default();
+        for _ in 0..3 {
+            let mut cluster = Cluster::registered(disk, 7);
+            cluster.call(create(&format!("t{}", cluster.node.status().epoch), 2));
+            disk = cluster.disk;
+        }
+        (disk.log, disk.state)
+    };
+    assert_eq!(run(), run(), "the same commands leave the same bytes");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Create(u8, u8),
