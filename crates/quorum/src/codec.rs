@@ -428,7 +428,7 @@ mod tests {
         assert_eq!(decode_batch(&batch::check(&batch).unwrap()).unwrap(), records);
     }
 
-    /// Read by Kafka 4.3.1's `DumpLogSegments --cluster-metadata-decoder` in this form.
+    /// Kafka 4.3.1's `MetadataRecordSerde` reads each of these and writes the same bytes back.
     #[test]
     fn bytes_on_disk_do_not_change() {
         let lines: String = records()
