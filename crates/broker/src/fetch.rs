@@ -589,7 +589,9 @@ fn partition_data<'a>(
     key: &SessionKey,
     plan: &PartitionPlan,
 ) -> PartitionData<'a> {
-    let offset = |of: fn(VisibleOffsets) -> Offset| plan.visible.map_or(-1, |visible| of(visible).value());
+    // As Kafka answers: an error comes without offsets.
+    let visible = plan.visible.filter(|_| plan.error.is_none());
+    let offset = |of: fn(VisibleOffsets) -> Offset| visible.map_or(-1, |visible| of(visible).value());
     let moved = matches!(plan.error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
     PartitionData {
         partition_index: key.partition,
