@@ -109,13 +109,17 @@ pub fn describe_broker(config: &Config, dynamic: Dynamic<'_>, options: DescribeO
     let layers = config.layers(dynamic);
     let keys = Scope::Broker.keys().filter(|key| !key.internal && options.wants(key.name));
     keys.map(|key| {
-        // What the node runs on, also where it was written under the old name.
-        let value = if key.name == "node.id" {
-            Some(Value::Int(i64::from(config.node_id.value())))
-        } else {
-            layers.value(key.name)
-        };
-        row(key, value, is_read_only(key), broker_synonyms(layers, key.name), options)
+        let (mut value, mut synonyms) = (layers.value(key.name), broker_synonyms(layers, key.name));
+        // Under both of its names the node's number is what it runs on, as in Kafka.
+        if matches!(key.name, "node.id" | "broker.id") {
+            let number = Value::Int(i64::from(config.node_id.value()));
+            if value.as_ref() != Some(&number) {
+                let name = key.name.to_owned();
+                synonyms.insert(0, Synonym { name, value: Some(number.to_text()), source: ConfigSource::StaticBroker });
+            }
+            value = Some(number);
+        }
+        row(key, value, key.update == Update::ReadOnly, synonyms, options)
     })
     .collect()
 }
@@ -129,7 +133,7 @@ pub fn describe_default_broker(dynamic: Dynamic<'_>, options: DescribeOptions<'_
         let value = key.parse(text).ok()?;
         let source = ConfigSource::DynamicDefaultBroker;
         let synonym = Synonym { name: name.clone(), value: shown(key, Some(&value)), source };
-        Some(row(key, Some(value), is_read_only(key), vec![synonym], options))
+        Some(row(key, Some(value), key.update == Update::ReadOnly, vec![synonym], options))
     })
     .collect()
 }
@@ -157,11 +161,6 @@ pub fn describe_group(
         row(key, value, false, synonyms, options)
     })
     .collect()
-}
-
-fn is_read_only(key: &ConfigKey) -> bool {
-    let one = |name: &str| Scope::Broker.key(name).is_none_or(|key| key.update == Update::ReadOnly);
-    chain(key.name).map_or(one(key.name), |chain| chain.iter().all(|(name, _)| one(name)))
 }
 
 /// Where the value of a broker setting stands, strongest first. As in Kafka, values under another name of its chain

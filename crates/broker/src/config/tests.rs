@@ -150,13 +150,13 @@ fn stock_server_properties_start_a_node_unchanged() {
 fn wrong_values_are_refused_all_at_once_with_name_value_line_and_bound() {
     check_refused(
         "num.partitions=0\n\n# comment\nmessage.max.bytes=-1\nauto.create.topics.enable=yes\n\
-         log.segment.bytes=1000\nsocket.request.max.bytes=many\nlog.cleanup.policy=compact,compact\n\
+         log.segment.bytes=1000\nsocket.request.max.bytes=many\nlog.cleanup.policy=compact,shred\n\
          log.message.timestamp.type=Never\nringlog.shards=99999\nringlog.http.listener=9644\n\
          ringlog.log.append.backend=mmap\nlog.retention.ms=0\nlog.cleaner.min.cleanable.ratio=1.5\n",
         expect![[r#"
             auto.create.topics.enable = `yes` (server.properties:5): must be true or false
             log.cleaner.min.cleanable.ratio = `1.5` (server.properties:14): must be a number from 0 to 1
-            log.cleanup.policy = `compact,compact` (server.properties:8): must be a list of compact, delete, none twice
+            log.cleanup.policy = `compact,shred` (server.properties:8): must be a list of compact, delete
             log.message.timestamp.type = `Never` (server.properties:9): must be one of CreateTime, LogAppendTime
             log.retention.ms = `0` (server.properties:13): must be a whole number of at least 1, or -1
             log.segment.bytes = `1000` (server.properties:6): must be a whole number of at least 1048576
@@ -446,9 +446,9 @@ fn broker_rows_show_read_only_secret_and_own_settings() {
         expect![[r#"
             broker.id=5 StaticBroker Int read-only [StaticBroker broker.id=5] [Default broker.id=-1]
             listeners=PLAINTEXT://127.0.0.1:9092 Default List read-only [Default listeners=PLAINTEXT://127.0.0.1:9092]
-            log.retention.hours=168 Default Int [Default log.retention.hours=168]
+            log.retention.hours=168 Default Int read-only [Default log.retention.hours=168]
             message.max.bytes=2000000 StaticBroker Int [StaticBroker message.max.bytes=2000000] [Default message.max.bytes=1048588]
-            node.id=5 Default Int read-only [Default node.id=1]
+            node.id=5 StaticBroker Int read-only [StaticBroker node.id=5] [Default node.id=1]
             ringlog.shards=<null> Default Int read-only
             ssl.key.password=<null> StaticBroker Password sensitive [StaticBroker ssl.key.password=<null>]
         "#]],
@@ -505,10 +505,11 @@ fn topic_overrides_are_judged_by_kafkas_rules() {
             "Invalid value 3000000000 for configuration segment.bytes: must be a whole number, 1048576 to at most 2147483647",
         ),
         ("cleanup.policy", "compact,delete", ""),
+        ("cleanup.policy", "delete, delete", ""),
         (
             "cleanup.policy",
             "shred",
-            "Invalid value shred for configuration cleanup.policy: must be a list of compact, delete, none twice",
+            "Invalid value shred for configuration cleanup.policy: must be a list of compact, delete",
         ),
         (
             "compression.type",
@@ -579,10 +580,11 @@ fn broker_overrides_take_only_what_can_change_while_running() {
     };
     assert_eq!(judge("message.max.bytes", "5", true), Ok(()));
     assert_eq!(judge("message.max.bytes", "5", false), Ok(()));
-    assert_eq!(judge("ssl.keystore.location", "x", true), Ok(()));
+    assert_eq!(judge("cordoned.log.dirs", "", true), Ok(()));
     assert_eq!(judge("my.plugin.setting", "x", true), Ok(()));
     for (name, value, per_broker, part) in [
-        ("ssl.keystore.location", "x", false, "for a single broker only"),
+        ("cordoned.log.dirs", "", false, "for a single broker only"),
+        ("ssl.keystore.location", "x", true, "which Ringlog does not have yet"),
         ("num.partitions", "5", true, "cannot change while the node runs"),
         ("message.max.bytes", "-5", true, "must be a whole number of at least 0"),
     ] {

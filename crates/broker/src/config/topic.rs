@@ -243,6 +243,9 @@ pub fn validate_broker_overrides(overrides: &Overrides, per_broker: bool) -> Res
     for (key, name, _) in known() {
         let rule = match key.update {
             Update::ReadOnly => "cannot change while the node runs: write it into the properties file and restart",
+            _ if name.starts_with("ssl.") || name.starts_with("sasl.") => {
+                "belongs to TLS or SASL, which Ringlog does not have yet"
+            }
             Update::PerBroker if !per_broker => "can be changed for a single broker only",
             _ => continue,
         };
