@@ -7,6 +7,7 @@
 
 mod clients;
 mod matrix;
+mod programs;
 mod tools;
 
 use std::collections::BTreeMap;
@@ -157,6 +158,9 @@ fn judge(options: &Options) -> i32 {
     }
     if options.wants_client("tools") {
         tools::judge(&mut tally, &address, options.peer, &node, &dir, |feature| options.wants_feature(feature));
+    }
+    if options.wants_client("programs") && options.address.is_none() {
+        programs::judge(&mut tally, options.peer, &dir);
     }
     if options.address.is_none() && node.is_running() {
         tally.judge("the node stops cleanly on SIGTERM", node.stop().map(|_| ()));

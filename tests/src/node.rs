@@ -44,6 +44,11 @@ impl Node {
         Ok(Node { peer, dir: dir.to_path_buf(), port: free_ports()?, overrides, child: None, starts: 0 })
     }
 
+    /// Who it is.
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
     /// `127.0.0.1:<port>`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -81,6 +86,8 @@ impl Node {
 
     fn ringlog(&self) -> Command {
         let mut command = Command::new(ringlog_path());
+        // RINGLOG_ names are settings to the node.
+        command.env_remove("RINGLOG_BIN").env_remove("RINGLOG_CLIENTS").env_remove("RINGLOG_CLIENT_FAMILIES_MIN");
         command.arg("serve");
         let own = [
             format!("listeners=PLAINTEXT://127.0.0.1:{}", self.port),
