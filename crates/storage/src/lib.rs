@@ -22,6 +22,8 @@ pub mod effect;
 pub mod epochs;
 pub mod file;
 #[cfg(test)]
+mod found;
+#[cfg(test)]
 mod harness;
 pub mod index;
 pub mod log;
