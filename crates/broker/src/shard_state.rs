@@ -601,7 +601,20 @@ impl ShardState {
         partition: &quorum::record::Partition,
     ) {
         let Some(view) = self.topic_by_id(key.topic) else { return };
-        let dir = log_dirs::emptiest(&self.node.log_dirs);
+        let dir = match partition.directory_on(self.node.config.node_id) {
+            None => log_dirs::emptiest(&self.node.log_dirs),
+            Some(id) => match self.node.log_dirs.iter().find(|dir| dir.id == id) {
+                Some(dir) => dir,
+                None => {
+                    // An empty log elsewhere would pass for the one that is missing.
+                    let reason =
+                        format!("{name} is offline: it lies in log directory {id}, which is not among log.dirs");
+                    tracing::error!(partition = %name, directory = %id, "partition stays offline: its log directory is missing");
+                    self.node.offline.add(key, reason);
+                    return;
+                }
+            },
+        };
         let config = log_config(key.topic, &view.config, &self.node.config);
         let log = PartitionLog::create(name.clone(), config, self.now());
         self.host(key, name, Arc::clone(dir), log, partition, view.config.insync_replicas_min);

@@ -5,14 +5,15 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 
+use batch::{BatchBuilder, Codec};
 use broker::config::{Config, Dynamic, RawConfig};
-use types::{ErrorCode, TopicId};
+use types::{ErrorCode, Timestamp, TopicId};
 use wire::frame;
 use wire::{
     Api, ApiKey, OwnedResponse, Reader, Request, Writer, alter_configs_request, create_partitions_request,
     create_topics_request, delete_topics_request, describe_cluster_request, describe_configs_request,
     describe_quorum_request, describe_topic_partitions_request, incremental_alter_configs_request,
-    init_producer_id_request, list_config_resources_request,
+    init_producer_id_request, list_config_resources_request, produce_request,
 };
 
 use alter_configs_request::AlterConfigsRequest;
@@ -26,6 +27,7 @@ use describe_topic_partitions_request::{DescribeTopicPartitionsRequest, TopicReq
 use incremental_alter_configs_request::IncrementalAlterConfigsRequest;
 use init_producer_id_request::InitProducerIdRequest;
 use list_config_resources_request::ListConfigResourcesRequest;
+use produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -40,9 +42,15 @@ struct TestNode {
 impl TestNode {
     fn start(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("ringlog-admin-{name}-{}", std::process::id()));
+        Self::start_in(folder, &["data"])
+    }
+
+    /// A node over these folders within `folder`.
+    fn start_in(folder: PathBuf, log_dirs: &[&str]) -> Self {
+        let dirs: Vec<String> = log_dirs.iter().map(|dir| folder.join(dir).display().to_string()).collect();
         let mut raw = RawConfig::new();
         for line in [
-            &format!("log.dirs={}", folder.display()),
+            &format!("log.dirs={}", dirs.join(",")),
             "listeners=PLAINTEXT://127.0.0.1:0",
             "ringlog.shards=2",
             "ringlog.http.listener=",
@@ -71,6 +79,40 @@ impl TestNode {
         R::Response::decode_owned(body, version).unwrap_or_else(|error| panic!("{} {version}: {error}", api.name))
     }
 
+    /// Stops the node and keeps its files.
+    fn stop(mut self) -> PathBuf {
+        if let Some(node) = self.node.take() {
+            node.stop();
+        }
+        std::mem::take(&mut self.folder)
+    }
+
+    /// Appends one record; its offset or an error.
+    fn produce(&mut self, topic: &'static str, index: i32) -> Result<i64, ErrorCode> {
+        let batch = BatchBuilder::new(Codec::None)
+            .append(Timestamp::from_millis(1_700_000_000_000), None, Some(b"value"), &[])
+            .build_unstamped();
+        let partition = PartitionProduceData {
+            index,
+            records: wire::Records::Inline(Cow::Owned(batch.to_vec())),
+            ..Default::default()
+        };
+        let topic = TopicProduceData { name: topic.into(), partition_data: vec![partition], ..Default::default() };
+        let request = ProduceRequest {
+            transactional_id: None,
+            acks: -1,
+            timeout_ms: 5000,
+            topic_data: vec![topic],
+            ..Default::default()
+        };
+        let answer = self.ask(9, &request);
+        let part = &answer.responses[0].partition_responses[0];
+        match ErrorCode::from_wire(part.error_code).expect("a code") {
+            ErrorCode::None => Ok(part.base_offset),
+            code => Err(code),
+        }
+    }
+
     fn create(&mut self, name: &str) {
         let topic =
             CreatableTopic { name: name.into(), num_partitions: -1, replication_factor: -1, ..Default::default() };
@@ -84,7 +126,9 @@ impl Drop for TestNode {
         if let Some(node) = self.node.take() {
             node.stop();
         }
-        let _ = std::fs::remove_dir_all(&self.folder);
+        if !self.folder.as_os_str().is_empty() {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
     }
 }
 
@@ -339,4 +383,21 @@ fn producer_ids_are_given_once_and_transactions_refused_for_good() {
         assert!(last < answer.producer_id);
         last = answer.producer_id;
     }
+}
+
+#[test]
+fn missing_log_directory_takes_its_partitions_offline_and_no_others() {
+    let folder = std::env::temp_dir().join(format!("ringlog-admin-dirs-{}", std::process::id()));
+    let mut node = TestNode::start_in(folder, &["one", "two"]);
+    node.create("spread");
+    assert_eq!([0, 1].map(|index| node.produce("spread", index)), [Ok(0), Ok(0)]);
+    let folder = node.stop();
+    assert!(folder.join("one/spread-0").is_dir() && folder.join("two/spread-1").is_dir(), "as the controller says");
+    let mut node = TestNode::start_in(folder, &["one"]);
+    assert_eq!(node.produce("spread", 0), Ok(1));
+    node.produce("spread", 1).expect_err("its records are elsewhere");
+    let folder = node.stop();
+    assert!(!folder.join("one/spread-1").exists(), "no empty log passes for the missing one");
+    let mut node = TestNode::start_in(folder, &["one", "two"]);
+    assert_eq!([0, 1].map(|index| node.produce("spread", index)), [Ok(2), Ok(1)]);
 }
