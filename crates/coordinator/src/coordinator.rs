@@ -1,6 +1,6 @@
 //! The machine: which group a command is about, and the offsets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,9 @@ use crate::membership::{Context, refused_join, refused_sync};
 use crate::offsets::{CommittedOffset, is_expired};
 use crate::records::Record;
 use crate::timers::{Timer, Timers};
+
+/// Bytes of a text in Kafka's records, and in replies to older clients: its length is a signed 16-bit number.
+const TEXT_BYTES_MAX: usize = i16::MAX as usize;
 
 /// The coordinator of the groups of one partition of `__consumer_offsets`. Lives on: that partition's home shard, inside
 /// a [`machine::Host`], from the end of loading until the shard leads the partition no longer.
@@ -68,7 +71,18 @@ impl GroupCoordinator {
         Some((group, Context { config: &self.config, timers: &mut self.timers, now, out }))
     }
 
-    fn join(&mut self, now: Now, ticket: Ticket, request: JoinGroup, out: &mut Decision<Record, Reply>) {
+    fn join(&mut self, now: Now, ticket: Ticket, mut request: JoinGroup, out: &mut Decision<Record, Reply>) {
+        if TEXT_BYTES_MAX < request.group.len() {
+            return out.reply(ticket, Reply::Join(refused_join(request.member, ErrorCode::InvalidGroupId)));
+        }
+        let protocols = request.protocols.iter().map(|(name, _)| name);
+        let texts = protocols.chain(&request.instance).chain([&request.protocol_type, &request.client_host]);
+        if texts.map(|text| text.len()).any(|bytes| TEXT_BYTES_MAX < bytes) {
+            return out.reply(ticket, Reply::Join(refused_join(request.member, ErrorCode::InvalidRequest)));
+        }
+        // A protocol counts once, however often a member names it.
+        let mut named = BTreeSet::new();
+        request.protocols.retain(|(name, _)| named.insert(Arc::clone(name)));
         let bounds = self.config.session_timeout_ms_min..=self.config.session_timeout_ms_max;
         if !bounds.contains(&request.session_timeout_ms) {
             let refused = refused_join(request.member, ErrorCode::InvalidSessionTimeout);
@@ -109,6 +123,9 @@ impl GroupCoordinator {
         out: &mut Decision<Record, Reply>,
     ) -> Result<Vec<TopicErrors>, ErrorCode> {
         let id = request.group.clone();
+        if TEXT_BYTES_MAX < id.len() {
+            return Err(ErrorCode::InvalidGroupId);
+        }
         if !self.groups.contains_key(&id) {
             if request.generation.is_some() {
                 let knows = request.knows_group_not_found;
@@ -130,7 +147,8 @@ impl GroupCoordinator {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in topic.partitions {
                 let metadata = partition.metadata.unwrap_or_default();
-                if self.config.offset_metadata_units_max < metadata.encode_utf16().count() {
+                let units = metadata.encode_utf16().count();
+                if self.config.offset_metadata_units_max < units || TEXT_BYTES_MAX < metadata.len() {
                     partitions.push((partition.partition, ErrorCode::OffsetMetadataTooLarge));
                     continue;
                 }

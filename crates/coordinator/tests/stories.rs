@@ -193,6 +193,14 @@ impl Story {
         self.now_ms = to_ms;
     }
 
+    /// A word of a story: `xxx*40000` is a long one.
+    fn word(text: &str) -> Arc<str> {
+        match text.split_once('*') {
+            Some((word, times)) => word.repeat(times.parse().unwrap()).into(),
+            None => text.into(),
+        }
+    }
+
     fn id(&self, text: &str) -> Arc<str> {
         match text.strip_prefix('#') {
             Some(number) => self.ids[number.parse::<usize>().unwrap() - 1].as_str().into(),
@@ -202,8 +210,8 @@ impl Story {
 
     fn command(&self, verb: &str, words: &Words<'_>) -> Command {
         let bare: Vec<&str> = words.bare().collect();
-        let group: Arc<str> = bare.first().copied().unwrap_or_default().into();
-        let instance: Option<Arc<str>> = words.get("instance").map(Arc::from);
+        let group = Self::word(bare.first().copied().unwrap_or_default());
+        let instance = words.get("instance").map(Self::word);
         let generation = words.number("gen").map(|generation| generation as i32);
         match verb {
             "join" => {
@@ -284,7 +292,7 @@ impl Story {
                         partition: PartitionIndex::new(partition.parse().unwrap()),
                         offset: Offset::from_wire(offset.parse().unwrap()),
                         leader_epoch: words.number("epoch").map(|epoch| LeaderEpoch::new(epoch as i32)),
-                        metadata: words.get("meta").map(Arc::from),
+                        metadata: words.get("meta").map(Self::word),
                     };
                     topics.push(CommitTopic { topic: topic.into(), topic_id, partitions: vec![partition] });
                 }
