@@ -8,6 +8,10 @@
 //! | `/version` | the version, as JSON |
 //!
 //! Lives on: the control thread. It reads atomics and asks the kernel for sizes; it never waits for a shard.
+//!
+//! The metrics page is written here, not by a metrics library: the counters are the node's own, one relaxed atomic each,
+//! and latencies fall into fixed buckets where they happen. A library's registry would keep every latency since the last
+//! scrape.
 
 use std::fmt::Write;
 use std::io;
@@ -99,6 +103,9 @@ async fn metrics(State(http): State<Arc<Http>>) -> Response {
     let facts = Facts {
         shards: node.shards,
         connections: node.connections.total(),
+        partitions_offline: node.offline.count(),
+        memory_taken_bytes: node.memory.taken_bytes(),
+        memory_max_bytes: node.memory.bytes_max(),
         log_dirs: log_dirs.collect(),
         process: process_facts(),
     };
@@ -150,6 +157,9 @@ fn json_list(texts: &[String]) -> String {
 struct Facts {
     shards: u16,
     connections: usize,
+    partitions_offline: usize,
+    memory_taken_bytes: u64,
+    memory_max_bytes: u64,
     log_dirs: Vec<LogDirFacts>,
     process: ProcessFacts,
 }
@@ -232,6 +242,11 @@ fn render(metrics: &Metrics, facts: &Facts) -> String {
     page.sample("ringlog_build_info", &labels, 1);
     page.single("ringlog_shards", "gauge", "Threads that do the work.", facts.shards);
     page.single("ringlog_connections", "gauge", "Client connections open now.", facts.connections);
+    let help = "Partitions that could not be opened; the log says why.";
+    page.single("ringlog_partitions_offline", "gauge", help, facts.partitions_offline);
+    let help = "Memory taken by large requests under way.";
+    page.single("ringlog_memory_taken_bytes", "gauge", help, facts.memory_taken_bytes);
+    page.single("ringlog_memory_max_bytes", "gauge", "What they may take together.", facts.memory_max_bytes);
     let counters = [
         ("ringlog_produced_records_total", "Records taken.", &metrics.produced_records),
         ("ringlog_produced_bytes_total", "Bytes of batches taken, as stored.", &metrics.produced_bytes),
@@ -261,7 +276,11 @@ fn render(metrics: &Metrics, facts: &Facts) -> String {
 
 fn render_latencies(page: &mut Exposition, metrics: &Metrics) {
     let name = "ringlog_request_duration_seconds";
-    page.family(name, "histogram", "From a request's last byte to its answer being ready, by API.");
+    page.family(
+        name,
+        "histogram",
+        "From a request's last byte to its answer being ready, waiting for data or members included, by API.",
+    );
     for (api, latency) in metrics.latencies() {
         let api = api.name();
         let mut count = 0;
@@ -337,6 +356,9 @@ mod tests {
         let facts = Facts {
             shards: 2,
             connections: 7,
+            partitions_offline: 1,
+            memory_taken_bytes: 10,
+            memory_max_bytes: 100,
             log_dirs: vec![LogDirFacts {
                 path: "/data/a\"b".into(),
                 total_bytes: Some(1000),
@@ -355,6 +377,15 @@ mod tests {
             # HELP ringlog_connections Client connections open now.
             # TYPE ringlog_connections gauge
             ringlog_connections 7
+            # HELP ringlog_partitions_offline Partitions that could not be opened; the log says why.
+            # TYPE ringlog_partitions_offline gauge
+            ringlog_partitions_offline 1
+            # HELP ringlog_memory_taken_bytes Memory taken by large requests under way.
+            # TYPE ringlog_memory_taken_bytes gauge
+            ringlog_memory_taken_bytes 10
+            # HELP ringlog_memory_max_bytes What they may take together.
+            # TYPE ringlog_memory_max_bytes gauge
+            ringlog_memory_max_bytes 100
             # HELP ringlog_produced_records_total Records taken.
             # TYPE ringlog_produced_records_total counter
             ringlog_produced_records_total 3
@@ -370,7 +401,7 @@ mod tests {
             # HELP ringlog_refusals_total Produce and fetch answered with an error, by Kafka's name for it.
             # TYPE ringlog_refusals_total counter
             ringlog_refusals_total{cause="KAFKA_STORAGE_ERROR"} 1
-            # HELP ringlog_request_duration_seconds From a request's last byte to its answer being ready, by API.
+            # HELP ringlog_request_duration_seconds From a request's last byte to its answer being ready, waiting for data or members included, by API.
             # TYPE ringlog_request_duration_seconds histogram
             ringlog_request_duration_seconds_bucket{api="Produce",le="0.00005"} 1
             ringlog_request_duration_seconds_bucket{api="Produce",le="0.0001"} 1

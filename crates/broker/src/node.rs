@@ -46,6 +46,11 @@ impl Offline {
         self.any.store(true, Ordering::Release);
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.reasons.read().expect("never held across a panic").len()
+    }
+
     pub(crate) fn reason(&self, key: PartitionKey) -> Option<String> {
         if !self.any.load(Ordering::Acquire) {
             return None;
