@@ -120,6 +120,7 @@ async fn mistakes_are_answered_as_kafka_answers_them() {
     groups(&mut sheet, &topic).await;
     topics(&mut sheet, &topic).await;
     configs_and_metadata(&mut sheet, &topic).await;
+    frames(&mut sheet).await;
 
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/odd_requests.txt");
     let text = sheet.text.replace(&topic, "TOPIC");
@@ -641,4 +642,52 @@ async fn configs_and_metadata(sheet: &mut Sheet, topic: &str) {
     sheet.ask("a wrong name", 9, metadata(Some("a/b"), TopicId::ZERO), tell).await;
     sheet.ask("unknown id", 12, metadata(None, TopicId::from_bytes([9; 16])), tell).await;
     sheet.ask("no topics", 9, MetadataRequest::default(), tell).await;
+}
+
+/// Frames that no client library lets one send.
+async fn frames(sheet: &mut Sheet) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let frame = |key: i16, version: i16, rest: &[u8]| {
+        let body = [&key.to_be_bytes()[..], &version.to_be_bytes(), &7_i32.to_be_bytes(), rest].concat();
+        [&(body.len() as u32).to_be_bytes()[..], &body].concat()
+    };
+    const NO_CLIENT: [u8; 2] = [0xff, 0xff];
+    let with = |rest: &[u8]| [&NO_CLIENT[..], rest].concat();
+    let all_topics_v1 = [0xff, 0xff, 0xff, 0xff];
+    let cases = [
+        ("ApiVersions 99", frame(18, 99, &with(&[0, 1, 1, 0]))),
+        ("ApiVersions 0", frame(18, 0, &with(&[]))),
+        ("ApiVersions 3, empty software name", frame(18, 3, &with(&[0, 1, 1, 0]))),
+        ("ApiVersions 3, cut short", frame(18, 3, &with(&[0, 3]))),
+        ("ApiVersions -1", frame(18, -1, &with(&[]))),
+        ("an unknown API", frame(999, 0, &with(&[]))),
+        ("an API of controllers", frame(52, 0, &with(&[0, 0, 0]))),
+        ("Produce 2", frame(0, 2, &with(&[0, 1, 0, 0, 0, 9, 0, 0, 0, 0]))),
+        ("Produce 99", frame(0, 99, &with(&[]))),
+        ("Metadata 99", frame(3, 99, &with(&[]))),
+        ("Metadata 1", frame(3, 1, &with(&all_topics_v1))),
+        ("Metadata 1, cut short", frame(3, 1, &with(&all_topics_v1[..3]))),
+        ("Metadata 1, a count of 2^31 - 1", frame(3, 1, &with(&[0x7f, 0xff, 0xff, 0xff]))),
+        ("Metadata 1, a count of -2", frame(3, 1, &with(&[0xff, 0xff, 0xff, 0xfe]))),
+        ("Metadata 0, null topics", frame(3, 0, &with(&all_topics_v1))),
+        ("Metadata 9, unknown tagged field", frame(3, 9, &with(&[0, 1, 0, 0, 0, 1, 99, 1, 7]))),
+        ("a header cut short", vec![0, 0, 0, 3, 0, 3, 0]),
+        ("an empty frame", vec![0; 4]),
+        ("a negative size", vec![0xff; 4]),
+        ("a size of 2 GiB", vec![0x7f, 0xff, 0xff, 0xff]),
+        ("an HTTP request", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
+    ];
+    for (case, bytes) in cases {
+        let mut socket = tokio::net::TcpStream::connect(sheet.connection.address()).await.unwrap();
+        socket.write_all(&bytes).await.unwrap();
+        let mut answer = vec![0; 10];
+        let outcome = match tokio::time::timeout(Duration::from_secs(5), socket.read_exact(&mut answer)).await {
+            // Of ApiVersions the code is told, of the others that there is an answer.
+            Ok(Ok(_)) if case.starts_with("ApiVersions") => name(i16::from_be_bytes([answer[8], answer[9]])),
+            Ok(Ok(_)) => "answered".to_owned(),
+            Ok(Err(_)) => "closed".to_owned(),
+            Err(_) => "silence".to_owned(),
+        };
+        writeln!(sheet.text, "frame, {case}: {outcome}").unwrap();
+    }
 }

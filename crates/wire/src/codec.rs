@@ -36,9 +36,6 @@ pub enum DecodeFault {
     /// The field, or the length it announces, goes beyond the end of the message.
     #[error("the message ends too early")]
     TooShort,
-    /// A length or count below -1.
-    #[error("a negative length")]
-    NegativeLength,
     /// An array that announces more elements than the rest of the message could hold.
     #[error("more elements than the message could hold")]
     CountBeyondMessage,
@@ -303,28 +300,19 @@ impl<'a> Reader<'a> {
         Ok((self.unsigned_varint(field)? as usize).checked_sub(1))
     }
 
-    fn length(&self, length: i64, field: &'static str) -> Result<Option<usize>, DecodeError> {
-        match length {
-            -1 => Ok(None),
-            ..-1 => Err(self.error(field, DecodeFault::NegativeLength)),
-            0.. => Ok(Some(length as usize)),
-        }
-    }
-
     fn length16(&mut self, flexible: bool, field: &'static str) -> Result<Option<usize>, DecodeError> {
         if flexible {
             return self.compact_length(field);
         }
-        let length = self.int16(field)?;
-        self.length(i64::from(length), field)
+        // Null is -1; Kafka takes every negative length for it.
+        Ok(usize::try_from(self.int16(field)?).ok())
     }
 
     fn length32(&mut self, flexible: bool, field: &'static str) -> Result<Option<usize>, DecodeError> {
         if flexible {
             return self.compact_length(field);
         }
-        let length = self.int32(field)?;
-        self.length(i64::from(length), field)
+        Ok(usize::try_from(self.int32(field)?).ok())
     }
 
     fn required<T>(&self, value: Option<T>, field: &'static str) -> Result<T, DecodeError> {
