@@ -3,6 +3,32 @@
 //!
 //! Read in this order: [`Connection`] (one node: typed, pipelined calls), [`Client`] (a cluster: who leads what, one
 //! connection per node, retries), [`Admin`], [`Producer`], [`Consumer`].
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), client::ClientError> {
+//! use std::time::Duration;
+//!
+//! use client::{Client, ClientConfig, Consumer, ConsumerConfig, Producer, ProducerConfig, Record, StartOffset};
+//! use types::{PartitionIndex, TopicPartition};
+//!
+//! let client = Client::connect(ClientConfig::new("127.0.0.1:9092")).await?;
+//!
+//! let producer = Producer::new(client.clone(), ProducerConfig::default())?;
+//! let record = Record { topic: "orders".into(), value: Some("42".into()), ..Record::default() };
+//! let delivered = producer.send(record).await?.wait().await?;
+//! println!("partition {}, offset {:?}", delivered.partition, delivered.offset);
+//!
+//! let place = (TopicPartition::new("orders", PartitionIndex::ZERO), StartOffset::Earliest);
+//! let mut consumer = Consumer::assign(client, ConsumerConfig::default(), [place]);
+//! for record in consumer.poll(Duration::from_secs(1)).await? {
+//!     println!("{} {:?}", record.offset, record.value);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The tests `against_a_node`, `every_version` and `odd_requests` run against the node whose `host:port` is in
+//! `RINGLOG_TEST_BOOTSTRAP`; they pass against Apache Kafka 4.3.1 too, and the answers in `odd_requests.txt` are its.
 
 mod admin;
 mod cluster;

@@ -671,6 +671,8 @@ async fn frames(sheet: &mut Sheet) {
         ("Metadata 1, a count of -2", frame(3, 1, &with(&[0xff, 0xff, 0xff, 0xfe]))),
         ("Metadata 0, null topics", frame(3, 0, &with(&all_topics_v1))),
         ("Metadata 9, unknown tagged field", frame(3, 9, &with(&[0, 1, 0, 0, 0, 1, 99, 1, 7]))),
+        ("Metadata 1, trailing bytes", frame(3, 1, &with(&[0xff, 0xff, 0xff, 0xff, 1, 2, 3]))),
+        ("Metadata 9, a tagged field of another length", frame(3, 9, &with(&[0, 1, 0, 0, 0, 2, 99, 1, 7, 99, 1, 8]))),
         ("a header cut short", vec![0, 0, 0, 3, 0, 3, 0]),
         ("an empty frame", vec![0; 4]),
         ("a negative size", vec![0xff; 4]),
