@@ -23,7 +23,8 @@ use shard::{MemoryGrant, Socket, SocketParts};
 use tokio::sync::Notify;
 use types::ShardId;
 use types::limits::{
-    CONNECTION_BUFFER_BYTES, CONNECTION_REQUESTS_IN_FLIGHT_MAX, CONNECTION_UNSENT_BYTES_MAX, REQUEST_HEADER_BYTES_MIN,
+    CONNECTION_BUFFER_BYTES, CONNECTION_REQUESTS_IN_FLIGHT_MAX,
+    CONNECTION_REQUESTS_PER_TURN_MAX, CONNECTION_UNSENT_BYTES_MAX, REQUEST_HEADER_BYTES_MIN,
     SENDFILE_BYTES_MAX,
 };
 
@@ -169,6 +170,7 @@ impl Connection {
 
     async fn serve(self: &Rc<Self>, state: &Rc<ShardState>, buffer: &mut BytesMut) -> End {
         let mut grant: Option<MemoryGrant> = None;
+        let mut turn_requests = 0;
         loop {
             while let Some(frame_bytes) = match frame_size(buffer, state.node.config.request_bytes_max) {
                 Ok(size) => size,
@@ -196,6 +198,12 @@ impl Connection {
                     return End::Gone;
                 }
                 self.room_for_another().await;
+                turn_requests += 1;
+                if CONNECTION_REQUESTS_PER_TURN_MAX <= turn_requests {
+                    // What is answered at once never waits for room, and others want the shard as well.
+                    turn_requests = 0;
+                    tokio::task::yield_now().await;
+                }
             }
             if self.closed.get() || state.stopping() {
                 return End::Gone;

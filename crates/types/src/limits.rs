@@ -35,6 +35,9 @@ pub const PRODUCER_BATCHES_REMEMBERED: usize = 5;
 /// Requests of one connection that may be under way at once. Reading from the socket pauses at it.
 pub const CONNECTION_REQUESTS_IN_FLIGHT_MAX: usize = 256;
 
+/// Requests that a shard takes from one connection before it does something else.
+pub const CONNECTION_REQUESTS_PER_TURN_MAX: usize = 64;
+
 /// Bytes that a sendfile call moves at most before the shard does something else.
 pub const SENDFILE_BYTES_MAX: usize = 1024 * 1024;
 
