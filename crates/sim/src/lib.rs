@@ -3,9 +3,9 @@
 //!
 //! Read in this order: [`scenario`] says what a run is made of; [`world`] runs it; [`disk`] is what it runs on and what
 //! can go wrong there; [`invariants`] (one file each) is what must hold; [`history`] is what they judge by. `storage::mutants`
-//! are rules broken on purpose, each of which some scenario must catch.
+//! are rules broken on purpose, each of which some scenario must catch (`tests/mutants.rs`).
 //!
-//! Does not check: more than one node, compaction, transactions, the coordinator, the metadata quorum, reads that fail,
+//! Does not check: more than one node, transactions, the bound of `flush.ms`, the coordinator, the metadata quorum, reads that fail,
 //! a host that reorders what one effect does.
 
 pub mod client;

@@ -90,6 +90,24 @@ pub const SCENARIOS: &[Scenario] = &[
         every_ack_is_durable: false,
     },
     Scenario {
+        name: "compaction_and_retention",
+        faults: &[
+            Fault::ProcessKill,
+            Fault::PowerLoss,
+            Fault::CrashInRecovery,
+            Fault::WriteError,
+            Fault::SyncError,
+            Fault::FileError,
+            Fault::DiskFull,
+            Fault::ShortWrite,
+        ],
+        durable: None,
+        deletes: true,
+        compacts: true,
+        steps: 240,
+        every_ack_is_durable: false,
+    },
+    Scenario {
         name: "everything",
         faults: &Fault::ALL,
         durable: None,
@@ -161,7 +179,7 @@ impl Drawn {
         }
         if scenario.compacts {
             config.segment_bytes = one_of(rng, &[900, 2_500]);
-            config.cleanup_policy = CleanupPolicy { delete: false, compact: true };
+            config.cleanup_policy = CleanupPolicy { delete: scenario.deletes, compact: true };
             config.min_cleanable_dirty_ratio_permille = one_of(rng, &[0, 200]);
             config.min_compaction_lag_ms = one_of(rng, &[0, 1_000]);
             config.delete_retention_ms = one_of(rng, &[0, 5_000, 100_000_000]);

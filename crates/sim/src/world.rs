@@ -11,7 +11,7 @@ use replica::{Leader, Parked};
 use storage::compaction::CompactionJob;
 use storage::{
     Admission, AppendFault, Effect, FileName, IoFault, LastStop, LogEvent, Offsets, PartitionLog, ReadRange, ReadStep,
-    RecoverFault, RecoveryHints, SegmentFileKind, Stage, recover,
+    RecoverFault, RecoveryHints, SegmentFileKind, Stage, TimeStep, recover,
 };
 use types::{LeaderEpoch, Now, Offset, PartitionIndex, Timestamp, TopicPartition};
 
@@ -204,10 +204,12 @@ impl World {
         match self.rng.below(100) {
             0..45 if busy => self.end_one(),
             45..72 => self.produce(),
-            72..80 => self.read_somewhere(),
+            72..78 => self.read_somewhere(),
+            78..80 => self.look_up_a_time(),
             80..84 => self.tick(),
-            84..88 if self.scenario.deletes => self.delete_something(),
+            84..86 if self.scenario.deletes => self.delete_something(),
             84..88 if self.scenario.compacts => self.compact(),
+            86..88 if self.scenario.deletes => self.delete_something(),
             88..92 if needs_epoch || self.rng.chance(100) => self.new_epoch(),
             92..95 if poisoned => self.go_down(Stop::ProcessKill),
             95 if self.rng.chance(300) => self.close(),
@@ -469,6 +471,53 @@ impl World {
         }
         let compacted = self.scenario.compacts;
         self.see(&Seen::Slice { start, end, found: &found, compacted })
+    }
+
+    /// Asks for the first record of a time, and knows the answer.
+    fn look_up_a_time(&mut self) -> Checked {
+        let up = self.up.as_ref().expect("the node is up");
+        if !up.open || self.scenario.compacts {
+            return Ok(());
+        }
+        let Offsets { log_start, visible, .. } = up.log.offsets();
+        let end = log_start.plus(self.rng.below(visible.records_since(log_start) as u64 + 1) as i64);
+        let mut records = Vec::new();
+        for (base, _, placed) in self.history.in_log() {
+            for (offset, &timestamp) in (base.value()..).zip(&self.history.sent(placed.sent).timestamps) {
+                let offset = Offset::new(offset);
+                if log_start <= offset && offset < end {
+                    records.push((offset, placed.log_append_time.unwrap_or(timestamp)));
+                }
+            }
+        }
+        let near = records.get(self.rng.index(records.len())).map_or(self.now.wall, |&(_, timestamp)| timestamp);
+        let at = Timestamp::from_millis(near.millis() + self.rng.between(0, 20) as i64 - 10);
+        let want = records.into_iter().find(|&(_, timestamp)| at <= timestamp);
+        let found = self.find_time(at, end)?;
+        self.trace.numbers(&[14, found.map_or(u64::MAX, |(offset, _)| offset.value() as u64)]);
+        if found == want {
+            return Ok(());
+        }
+        let detail = format!("the first record of {at:?} or later below {end} is {want:?}, found {found:?}");
+        Err(violation("times_lead_to_the_first_record_that_late", detail))
+    }
+
+    fn find_time(&self, at: Timestamp, end: Offset) -> Checked<Option<(Offset, Timestamp)>> {
+        let up = self.up.as_ref().expect("the node is up");
+        let fault =
+            |fault: &dyn std::fmt::Display| violation("times_lead_to_the_first_record_that_late", fault.to_string());
+        let mut step = up.log.lookup_time(at, end);
+        for _ in 0..READ_STEPS_MAX {
+            match step {
+                TimeStep::NotFound => return Ok(None),
+                TimeStep::Found(found) => return Ok(Some((found.offset, found.timestamp))),
+                TimeStep::Scan(scan) => {
+                    let bytes = self.read_file(&scan.file, scan.position, scan.bytes)?;
+                    step = up.log.resume_lookup(scan, &bytes).map_err(|error| fault(&error))?;
+                }
+            }
+        }
+        Err(fault(&"no end of scans"))
     }
 
     /// Reads everything, and from then on knows what is in the log and what is not.

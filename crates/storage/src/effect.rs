@@ -62,6 +62,7 @@ pub enum Effect {
         bytes: u64,
     },
     /// Rename within the folder; `to` is replaced if it is there. Descriptors of `from` go on under the new name.
+    /// A reader may still be told the old name until the log has heard of the end: where it finds no such file, it opens `to`.
     /// Renames that depend on each other are never in hand at once.
     Rename {
         /// Answers with this.
