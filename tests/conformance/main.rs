@@ -5,7 +5,6 @@
 //! Without arguments everything runs against `ringlog serve` (`RINGLOG_BIN`, else the release build). A client whose
 //! runtime is not installed is skipped and counted; `RINGLOG_CLIENT_FAMILIES_MIN` says how many must have run.
 
-mod clients;
 mod matrix;
 mod programs;
 mod tools;
@@ -14,8 +13,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Mutex;
 
-use clients::{Client, Missing, name_of, prepare};
 use matrix::{CLIENTS, Cell, FEATURES};
+use tests::clients::{Client, Missing, name_of, prepare};
 use tests::node::{Node, Peer};
 use tests::tally::Tally;
 use tests::{root, scratch_dir};

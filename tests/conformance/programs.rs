@@ -15,7 +15,7 @@ use tests::node::{Node, Peer};
 use tests::root;
 use tests::tally::Tally;
 
-use crate::clients::{Missing, python};
+use tests::clients::{Missing, python};
 
 const ORDERS: usize = 400;
 /// The order whose record is larger than may be sent.

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use tests::node::{Node, Peer};
 use tests::tally::Tally;
 
-use crate::clients::{Missing, kafka_jars};
+use tests::clients::{Missing, kafka_jars};
 
 /// Each tool's steps, in the order in which they are run: later ones use what earlier ones made.
 const TOOLS: &[(&str, fn(&Tools<'_>) -> Result<(), String>)] = &[

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use batch::{BatchView, Inflated, check};
 
 use crate::load::{History, Id, Plan, RECORDS_PER_BATCH, id_of, key_of, value_of};
-use crate::plain_client::{PlainClient, is_retriable};
+use tests::plain_client::{PlainClient, is_retriable};
 
 const FETCH_BYTES: i32 = 8 << 20;
 const FINDINGS_SHOWN: usize = 5;

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use batch::{BatchBuilder, Codec};
 use types::Timestamp;
 
-use crate::plain_client::PlainClient;
+use tests::plain_client::PlainClient;
 
 /// Connections that write at once.
 pub const WRITERS: usize = 8;
@@ -182,8 +182,7 @@ fn write(
     }
     drop(slots);
     let _ = reader.join();
-    let sent = std::mem::take(&mut *sent.lock().expect("no thread panicked with it"));
-    sent
+    std::mem::take(&mut *sent.lock().expect("no thread panicked with it"))
 }
 
 fn batch_of(plan: &Plan, first: Id, partition: i32) -> Vec<u8> {

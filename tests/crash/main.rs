@@ -1,11 +1,13 @@
 //! Crash tests: a real process, killed with SIGKILL at the worst moments, under load; then what it holds is compared with
 //! what it acked.
 //!
+//! Then what each delivery semantics promises across a crash, by a foreign client.
+//!
 //! `cargo test -p tests --test crash -- [--peer kafka] [--class NAME]...`
 
 mod checker;
+mod delivery;
 mod load;
-mod plain_client;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,8 +15,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use load::{History, Load, Plan, WRITERS};
-use plain_client::{PlainClient, is_retriable};
 use tests::node::{Node, Peer};
+use tests::plain_client::{PlainClient, is_retriable};
 use tests::scratch_dir;
 use tests::tally::Tally;
 
@@ -116,7 +118,8 @@ fn main() {
         let enough = if kills < KILLS_MIN { Err(format!("{kills} of at least {KILLS_MIN}")) } else { Ok(()) };
         tally.judge("crash: enough kills in all", enough);
     }
-    println!("  {kills} kills");
+    delivery::judge(&mut tally, peer, |name| wanted.is_empty() || wanted.iter().any(|w| w == name));
+    println!("  {kills} kills by the checker's classes");
     std::process::exit(tally.close());
 }
 
@@ -189,6 +192,39 @@ fn steady(node: &mut Node, outcome: &mut Outcome) -> Result<(), String> {
         checker::check_log(&node.address(), &STEADY, &history).map_err(|e| format!("after kill {round}: {e}"))?;
     }
     println!("  steady: {} batches acked", history.acked());
+    canary(node, history)
+}
+
+/// A checker that finds nothing in a history made wrong on purpose would be worthless.
+fn canary(node: &Node, mut history: History) -> Result<(), String> {
+    let address = node.address();
+    let batch = history.sent.values().flatten().find(|s| s.acked.is_some()).cloned().ok_or("nothing was acked")?;
+    let mut finds = |word: &str, wrong: load::Sent| {
+        history.sent.entry(u32::MAX).or_default().push(wrong);
+        let found = checker::check_log(&address, &STEADY, &history);
+        history.sent.remove(&u32::MAX);
+        match found {
+            Err(why) if why.contains(word) => Ok(()),
+            other => Err(format!("the checker missed what was {word} on purpose: {other:?}")),
+        }
+    };
+    let never_written = load::Id { writer: u32::MAX, number: 0 };
+    finds("lost", load::Sent { first: never_written, ..batch.clone() })?;
+    history
+        .sent
+        .values_mut()
+        .flatten()
+        .filter(|s| s.first == batch.first)
+        .for_each(|s| s.acked = s.acked.map(|o| o + 1));
+    let moved = checker::check_log(&address, &STEADY, &history);
+    if !matches!(&moved, Err(why) if why.contains("misplaced")) {
+        return Err(format!("the checker missed what was misplaced on purpose: {moved:?}"));
+    }
+    history.sent.values_mut().for_each(|of_writer| of_writer.retain(|s| s.first != batch.first));
+    let unknown = checker::check_log(&address, &STEADY, &history);
+    if !matches!(&unknown, Err(why) if why.contains("phantom")) {
+        return Err(format!("the checker missed a phantom: {unknown:?}"));
+    }
     Ok(())
 }
 
@@ -296,15 +332,17 @@ const GROUPS: i64 = 40;
 /// Commits offsets beside the load; kills; then kills the node again while it loads them back.
 fn coordinator(node: &mut Node, outcome: &mut Outcome) -> Result<(), String> {
     create(node, &COORDINATOR, &[])?;
+    // Kafka makes the offsets topic when somebody first asks for a coordinator.
+    let mut client = PlainClient::connect(&node.address())?;
+    wait_for("a coordinator", || client.find_coordinator("crash-group-0") == Ok(0))?;
     let mut history = History::default();
     // By group: the last offset acked, and the last one sent.
     let mut commits: BTreeMap<String, (i64, i64)> = BTreeMap::new();
     let mut next = 1;
     for round in 0..2 {
-        let load = Load::start(&node.address(), &COORDINATOR, first_writer(round))?;
         let mut client = PlainClient::connect(&node.address())?;
         let deadline = Instant::now() + Duration::from_secs(MOMENT_SECONDS_MAX);
-        let until = next + 60 * GROUPS;
+        let until = next + 15 * GROUPS;
         while next < until {
             let group = format!("crash-group-{}", next % GROUPS);
             let entry = commits.entry(group.clone()).or_insert((-1, -1));
@@ -321,6 +359,7 @@ fn coordinator(node: &mut Node, outcome: &mut Outcome) -> Result<(), String> {
             }
             next += 1;
         }
+        let load = Load::start(&node.address(), &COORDINATOR, first_writer(round))?;
         warmed(&load)?;
         let in_flight = kill_under(load, node, &mut history);
         outcome.note(in_flight, false);

@@ -1,6 +1,10 @@
-//! What the whole-node tests share: a node in a process of its own, and the tally of what was judged.
+//! What the whole-node tests share: a node in a process of its own, the least of a client, and the tally of what was
+//! judged.
 
+pub mod clients;
+pub mod content;
 pub mod node;
+pub mod plain_client;
 pub mod tally;
 
 use std::path::{Path, PathBuf};

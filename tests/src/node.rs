@@ -69,6 +69,26 @@ impl Node {
         self.child.as_ref().map(Child::id)
     }
 
+    /// Replaces the settings; they hold from the next start on.
+    pub fn set_overrides(&mut self, overrides: &[&str]) {
+        self.overrides = overrides.iter().map(|&o| o.to_owned()).collect();
+    }
+
+    /// Bytes of memory that the process has on it now.
+    pub fn resident_bytes(&self) -> Result<u64, String> {
+        let pid = self.pid().ok_or("the node is not running")?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(|e| e.to_string())?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().map_err(|_| format!("VmRSS: {line}"))?;
+        Ok(kib * 1024)
+    }
+
+    /// Descriptors that the process has open now.
+    pub fn descriptors(&self) -> Result<usize, String> {
+        let pid = self.pid().ok_or("the node is not running")?;
+        Ok(fs::read_dir(format!("/proc/{pid}/fd")).map_err(|e| e.to_string())?.count())
+    }
+
     /// Starts the process without waiting for its port.
     pub fn spawn(&mut self) -> Result<(), String> {
         assert!(self.child.is_none(), "the node is running");

@@ -1,4 +1,4 @@
-//! Installing the clients, and running their programs.
+//! Installing the foreign clients, and running their programs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tests::{clients_dir, root};
+use crate::{clients_dir, root};
 
 /// A feature that says nothing for this long has hung; no feature waits longer than this in all its steps.
 const FEATURE_SECONDS_MAX: u64 = 150;

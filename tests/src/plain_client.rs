@@ -10,7 +10,11 @@ use wire::create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTo
 use wire::create_topics_response::CreateTopicsResponse;
 use wire::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use wire::fetch_response::FetchResponse;
+use wire::find_coordinator_request::FindCoordinatorRequest;
+use wire::find_coordinator_response::FindCoordinatorResponse;
 use wire::frame::{decode_response_header, encode_request};
+use wire::init_producer_id_request::InitProducerIdRequest;
+use wire::init_producer_id_response::InitProducerIdResponse;
 use wire::offset_commit_request::{OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use wire::offset_commit_response::OffsetCommitResponse;
 use wire::offset_fetch_request::{OffsetFetchRequest, OffsetFetchRequestTopic};
@@ -25,6 +29,8 @@ const FETCH: i16 = 11;
 const CREATE_TOPICS: i16 = 4;
 const OFFSET_COMMIT: i16 = 7;
 const OFFSET_FETCH: i16 = 5;
+const FIND_COORDINATOR: i16 = 2;
+const INIT_PRODUCER_ID: i16 = 1;
 
 /// Kafka's code for "may be true later": a node that has just started may not lead or coordinate yet.
 const RETRIABLE: &[i16] = &[3, 5, 6, 14, 15, 16, 56];
@@ -76,15 +82,17 @@ impl PlainClient {
         Ok(PlainClient { stream: self.stream.try_clone().map_err(|e| e.to_string())?, correlation: 0 })
     }
 
-    fn send<'a, R: Request<'a>>(&mut self, version: i16, body: &R) -> Io<i32> {
+    /// Sends any request; returns its number.
+    pub fn send<'a, R: Request<'a>>(&mut self, version: i16, body: &R) -> Io<i32> {
         self.correlation += 1;
         let mut writer = Writer::new();
-        encode_request(&mut writer, version, self.correlation, Some("crash"), body).map_err(|e| format!("{e:?}"))?;
+        encode_request(&mut writer, version, self.correlation, Some("plain"), body).map_err(|e| format!("{e:?}"))?;
         self.stream.write_all(&writer.into_bytes()).map_err(|e| format!("send: {e}"))?;
         Ok(self.correlation)
     }
 
-    fn receive(&mut self) -> Io<Vec<u8>> {
+    /// Waits for the next answer: its frame without the length, from the header on.
+    pub fn receive(&mut self) -> Io<Vec<u8>> {
         let mut size = [0; 4];
         self.stream.read_exact(&mut size).map_err(|e| format!("receive: {e}"))?;
         let mut frame = vec![0; u32::from_be_bytes(size) as usize];
@@ -215,6 +223,35 @@ impl PlainClient {
         let response = OffsetCommitResponse::decode(&mut reader, OFFSET_COMMIT).map_err(|e| format!("{e:?}"))?;
         let answer = response.topics.first().and_then(|t| t.partitions.first());
         Ok(answer.ok_or("a commit answered without a partition")?.error_code)
+    }
+
+    /// Looks for a group's coordinator, which makes the offsets topic if there is none. Returns the error code.
+    pub fn find_coordinator(&mut self, group: &str) -> Io<i16> {
+        let request = FindCoordinatorRequest { key: group.into(), key_type: 0, ..FindCoordinatorRequest::default() };
+        self.send(FIND_COORDINATOR, &request)?;
+        let frame = self.receive()?;
+        let mut reader = Reader::new(&frame);
+        decode_response_header(&mut reader, ApiKey::FindCoordinator.api(), FIND_COORDINATOR)
+            .map_err(|e| format!("{e:?}"))?;
+        let response = FindCoordinatorResponse::decode(&mut reader, FIND_COORDINATOR).map_err(|e| format!("{e:?}"))?;
+        Ok(response.error_code)
+    }
+
+    /// A new idempotent producer's id.
+    pub fn init_producer_id(&mut self) -> Io<i64> {
+        let request =
+            InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: -1, ..Default::default() };
+        self.send(INIT_PRODUCER_ID, &request)?;
+        let frame = self.receive()?;
+        let mut reader = Reader::new(&frame);
+        decode_response_header(&mut reader, ApiKey::InitProducerId.api(), INIT_PRODUCER_ID)
+            .map_err(|e| format!("{e:?}"))?;
+        let response = InitProducerIdResponse::decode(&mut reader, INIT_PRODUCER_ID).map_err(|e| format!("{e:?}"))?;
+        if response.error_code == 0 {
+            Ok(response.producer_id)
+        } else {
+            Err(format!("no producer id: error code {}", response.error_code))
+        }
     }
 
     /// The offset a group has committed, or an error code.
