@@ -720,22 +720,13 @@ impl ShardState {
 
     /// The disk under `dir` failed: this node no longer leads the partitions on it, so that clients look elsewhere.
     pub(crate) fn give_up_leadership(self: &Rc<Self>, dir: &Arc<LogDir>) {
-        for shard in 0..self.node.shards {
-            let dir = Arc::clone(dir);
-            self.on_shard(ShardId::new(shard), move |state| {
-                let partitions = state.partitions();
-                let on_dir = partitions.iter().filter(|partition| Arc::ptr_eq(&partition.log_dir, &dir));
-                let keys: Vec<_> = on_dir.map(|partition| (partition.key.topic, partition.key.partition)).collect();
-                let state = Rc::clone(state);
-                tokio::task::spawn_local(async move {
-                    let node = state.node.config.node_id;
-                    let command = quorum::Command::ResignLeaderships { node, partitions: keys };
-                    if state.node.control.command(command).await.is_none() {
-                        tracing::warn!("the controller is gone; leadership is given up with the process");
-                    }
-                });
-            });
-        }
+        let (state, directory) = (Rc::clone(self), dir.id);
+        tokio::task::spawn_local(async move {
+            let command = quorum::Command::LoseLogDir { node: state.node.config.node_id, directory };
+            if state.node.control.command(command).await.is_none() {
+                tracing::warn!("the controller is gone; leadership is given up with the process");
+            }
+        });
     }
 
     fn housekeep(self: &Rc<Self>) {

@@ -125,6 +125,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, ReadFault> {
                 fenced => Some(0 < fenced),
             },
             in_controlled_shutdown: 0 < it.in_controlled_shutdown,
+            log_dirs: (!it.log_dirs.is_empty()).then(|| directories_from(it.log_dirs)),
         },
         MetadataRecord::Topic(it) => Record::Topic { name: text(&it.name), id: it.topic_id },
         MetadataRecord::Partition(it) => Record::Partition {
@@ -202,12 +203,13 @@ fn to_kafka(record: &Record) -> MetadataRecord<'_> {
             ..Default::default()
         }
         .into(),
-        Record::BrokerRegistrationChange { node, epoch, fenced, in_controlled_shutdown } => {
+        Record::BrokerRegistrationChange { node, epoch, fenced, in_controlled_shutdown, log_dirs } => {
             kafka::broker_registration_change_record::BrokerRegistrationChangeRecord {
                 broker_id: node.value(),
                 broker_epoch: epoch.value(),
                 fenced: fenced.map_or(0, |fenced| if fenced { 1 } else { -1 }),
                 in_controlled_shutdown: i8::from(*in_controlled_shutdown),
+                log_dirs: directories_to(log_dirs.as_deref().unwrap_or_default()),
                 ..Default::default()
             }
             .into()
@@ -300,7 +302,13 @@ pub fn resource_to(resource: &ConfigResource) -> (i8, Cow<'_, str>) {
 }
 
 const fn fence(node: NodeId, epoch: BrokerEpoch, fenced: bool) -> Record {
-    Record::BrokerRegistrationChange { node, epoch, fenced: Some(fenced), in_controlled_shutdown: false }
+    Record::BrokerRegistrationChange {
+        node,
+        epoch,
+        fenced: Some(fenced),
+        in_controlled_shutdown: false,
+        log_dirs: None,
+    }
 }
 
 fn endpoint_from(it: kafka::register_broker_record::BrokerEndpoint<'_>) -> Endpoint {
@@ -390,6 +398,7 @@ mod tests {
                 epoch: BrokerEpoch::new(5),
                 fenced: Some(true),
                 in_controlled_shutdown: false,
+                log_dirs: Some(vec![directory]),
             },
             fence(node, BrokerEpoch::new(5), false),
             Record::Topic { name: "orders".into(), id: topic },
@@ -438,7 +447,7 @@ mod tests {
         expect_test::expect![[r#"
             010c00116d657461646174612e76657273696f6e001e00
             0100040000000700010101010101010101010101010101010000000000000005020a504c41494e544558540a6c6f63616c686f7374ffff00000002116d657461646174612e76657273696f6e0007001e000000010100110209090909090949098909090909090909
-            01110300000007000000000000000501000101
+            0111030000000700000000000000050200010102110209090909090949098909090909090909
             011103000000070000000000000005010001ff
             010200076f72646572730303030303034303830303030303030300
             0103020000000203030303030343038303030303030303020000000702000000070101ffffffff0000000400000006020909090909094909890909090909090900

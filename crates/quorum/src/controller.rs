@@ -138,12 +138,13 @@ pub enum Command {
         /// Which partitions; those it does not lead are left alone.
         partitions: Vec<(TopicId, PartitionIndex)>,
     },
-    /// `node` cannot lead these any longer: the disk under them failed.
-    ResignLeaderships {
-        /// The leader.
+    /// A log directory of `node` failed: the node leads nothing there any longer, and gets no new replicas there. Its
+    /// next registration says which directories it has then.
+    LoseLogDir {
+        /// The broker.
         node: NodeId,
-        /// Which partitions; those it does not lead are left alone.
-        partitions: Vec<(TopicId, PartitionIndex)>,
+        /// The directory.
+        directory: DirectoryId,
     },
 }
 
@@ -265,10 +266,10 @@ impl<R: ConfigRules> Controller<R> {
                 (records, Reply::ProducerIds(result), false)
             }
             Command::BumpLeaderEpochs { node, partitions } => {
-                (change_leaders(image, node, &partitions, Some(node)), Reply::Done(Ok(())), false)
+                (bump_leader_epochs(image, node, &partitions), Reply::Done(Ok(())), false)
             }
-            Command::ResignLeaderships { node, partitions } => {
-                (change_leaders(image, node, &partitions, None), Reply::Done(Ok(())), false)
+            Command::LoseLogDir { node, directory } => {
+                (lose_log_dir(image, node, directory), Reply::Done(Ok(())), false)
             }
         };
         if validate_only {
@@ -396,17 +397,37 @@ fn allocate_producer_ids(image: &MetadataImage, node: NodeId) -> (Vec<Record>, R
     (vec![record], Ok(first))
 }
 
-fn change_leaders(
-    image: &MetadataImage,
-    node: NodeId,
-    partitions: &[(TopicId, PartitionIndex)],
-    leader: Option<NodeId>,
-) -> Vec<Record> {
+fn bump_leader_epochs(image: &MetadataImage, node: NodeId, partitions: &[(TopicId, PartitionIndex)]) -> Vec<Record> {
     let led = partitions.iter().filter(|(topic, index)| {
         let partition = image.topic_by_id(*topic).and_then(|topic| topic.partition(*index));
         partition.is_some_and(|partition| partition.leader == Some(node))
     });
-    led.map(|(topic, index)| change_leader(*topic, *index, leader)).collect()
+    led.map(|(topic, index)| change_leader(*topic, *index, Some(node))).collect()
+}
+
+fn lose_log_dir(image: &MetadataImage, node: NodeId, directory: DirectoryId) -> Vec<Record> {
+    let Some(broker) = image.broker(node) else { return Vec::new() };
+    let mut records = Vec::new();
+    let left: Vec<DirectoryId> = broker.log_dirs.iter().copied().filter(|dir| *dir != directory).collect();
+    // Kafka's record has no way to say "none left"; then only the leaderships go.
+    if !left.is_empty() && left.len() < broker.log_dirs.len() {
+        records.push(Record::BrokerRegistrationChange {
+            node,
+            epoch: broker.epoch,
+            fenced: None,
+            in_controlled_shutdown: false,
+            log_dirs: Some(left),
+        });
+    }
+    for topic in image.topics() {
+        for partition in topic.partitions.iter().filter(|partition| partition.leader == Some(node)) {
+            let at = partition.replicas.iter().position(|&replica| replica == node);
+            if at.and_then(|at| partition.directories.get(at)) == Some(&directory) {
+                records.push(change_leader(topic.id, partition.index, None));
+            }
+        }
+    }
+    records
 }
 
 const fn change_leader(topic: TopicId, index: PartitionIndex, leader: Option<NodeId>) -> Record {

@@ -344,12 +344,15 @@ impl MetadataDelta {
                 Arc::make_mut(&mut self.image.brokers).remove(node);
                 self.brokers = true;
             }
-            Record::BrokerRegistrationChange { node, fenced, in_controlled_shutdown, .. } => {
+            Record::BrokerRegistrationChange { node, fenced, in_controlled_shutdown, log_dirs, .. } => {
                 let brokers = Arc::make_mut(&mut self.image.brokers);
                 let broker = brokers.get_mut(node).ok_or(ApplyFault::UnknownBroker(*node))?;
                 let broker = Arc::make_mut(broker);
                 broker.fenced = fenced.unwrap_or(broker.fenced);
                 broker.in_controlled_shutdown |= in_controlled_shutdown;
+                if let Some(log_dirs) = log_dirs {
+                    broker.log_dirs.clone_from(log_dirs);
+                }
                 self.brokers = true;
             }
             Record::Topic { name, id } => {

@@ -27,6 +27,8 @@ pub enum Record {
         fenced: Option<bool>,
         /// Set once a controlled shutdown begins.
         in_controlled_shutdown: bool,
+        /// The log directories that are left, never none of them.
+        log_dirs: Option<Vec<DirectoryId>>,
     },
     /// A topic was created; its partitions follow as records of their own.
     Topic {

@@ -312,14 +312,31 @@ fn epoch_is_bumped_on_request_and_only_where_the_node_leads() {
     cluster.call(create("a", 2));
     let id = cluster.published.topic("a").unwrap().id;
     let partitions = vec![(id, PartitionIndex::new(1)), (id, PartitionIndex::new(9))];
-    cluster.call(Command::BumpLeaderEpochs { node: NODE, partitions: partitions.clone() });
+    cluster.call(Command::BumpLeaderEpochs { node: NODE, partitions });
     let epochs: Vec<i32> =
         cluster.published.topic("a").unwrap().partitions.iter().map(|p| p.leader_epoch.value()).collect();
     assert_eq!(epochs, [0, 1]);
-    cluster.call(Command::ResignLeaderships { node: NODE, partitions: partitions.clone() });
-    cluster.call(Command::BumpLeaderEpochs { node: NODE, partitions });
-    let partition = cluster.published.partition("a", PartitionIndex::new(1)).unwrap();
-    assert_eq!((partition.leader, partition.leader_epoch.value()), (None, 2));
+}
+
+#[test]
+fn lost_log_directory_leads_nothing_and_gets_nothing_new() {
+    let mut cluster = Cluster::registered(Disk::default(), 1);
+    cluster.call(create("a", 2));
+    let partitions = |cluster: &Cluster, topic: &str| -> Vec<(Option<NodeId>, i32)> {
+        let partitions = &cluster.published.topic(topic).unwrap().partitions;
+        partitions.iter().map(|partition| (partition.leader, partition.leader_epoch.value())).collect()
+    };
+    let lost = cluster.published.topic("a").unwrap().partitions[1].directory_on(NODE).unwrap();
+    cluster.call(Command::LoseLogDir { node: NODE, directory: lost });
+    assert_eq!(partitions(&cluster, "a"), [(Some(NODE), 0), (None, 1)]);
+    cluster.call(create("b", 2));
+    let b = cluster.published.topic("b").unwrap();
+    assert!(b.partitions.iter().all(|partition| partition.directory_on(NODE) != Some(lost)));
+    let before = content(&cluster.published);
+    cluster = cluster.crash(2);
+    assert_eq!(content(&cluster.published), before);
+    cluster.call(register());
+    assert_eq!(partitions(&cluster, "a"), [(Some(NODE), 1), (Some(NODE), 2)], "the directory is back");
 }
 
 #[test]
