@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use machine::{Decision, Machine, Ticket};
+use types::limits::STRING_BYTES_MAX;
 use types::{ErrorCode, Now, Offset, Timestamp};
 
 use crate::command::{
@@ -17,9 +18,6 @@ use crate::membership::{Context, refused_join, refused_sync};
 use crate::offsets::{CommittedOffset, is_expired};
 use crate::records::Record;
 use crate::timers::{Timer, Timers};
-
-/// Bytes of a text in Kafka's records, and in replies to older clients: its length is a signed 16-bit number.
-const TEXT_BYTES_MAX: usize = i16::MAX as usize;
 
 /// The coordinator of the groups of one partition of `__consumer_offsets`. Lives on: that partition's home shard, inside
 /// a [`machine::Host`], from the end of loading until the shard leads the partition no longer.
@@ -72,12 +70,12 @@ impl GroupCoordinator {
     }
 
     fn join(&mut self, now: Now, ticket: Ticket, mut request: JoinGroup, out: &mut Decision<Record, Reply>) {
-        if TEXT_BYTES_MAX < request.group.len() {
+        if STRING_BYTES_MAX < request.group.len() {
             return out.reply(ticket, Reply::Join(refused_join(request.member, ErrorCode::InvalidGroupId)));
         }
         let protocols = request.protocols.iter().map(|(name, _)| name);
         let texts = protocols.chain(&request.instance).chain([&request.protocol_type, &request.client_host]);
-        if texts.map(|text| text.len()).any(|bytes| TEXT_BYTES_MAX < bytes) {
+        if texts.map(|text| text.len()).any(|bytes| STRING_BYTES_MAX < bytes) {
             return out.reply(ticket, Reply::Join(refused_join(request.member, ErrorCode::InvalidRequest)));
         }
         // A protocol counts once, however often a member names it.
@@ -123,7 +121,7 @@ impl GroupCoordinator {
         out: &mut Decision<Record, Reply>,
     ) -> Result<Vec<TopicErrors>, ErrorCode> {
         let id = request.group.clone();
-        if TEXT_BYTES_MAX < id.len() {
+        if STRING_BYTES_MAX < id.len() {
             return Err(ErrorCode::InvalidGroupId);
         }
         if !self.groups.contains_key(&id) {
@@ -148,7 +146,7 @@ impl GroupCoordinator {
             for partition in topic.partitions {
                 let metadata = partition.metadata.unwrap_or_default();
                 let units = metadata.encode_utf16().count();
-                if self.config.offset_metadata_units_max < units || TEXT_BYTES_MAX < metadata.len() {
+                if self.config.offset_metadata_units_max < units || STRING_BYTES_MAX < metadata.len() {
                     partitions.push((partition.partition, ErrorCode::OffsetMetadataTooLarge));
                     continue;
                 }

@@ -91,6 +91,10 @@ pub const FETCH_SESSIONS_MAX: usize = 1000;
 /// Partitions in one fetch session; a client that names more is served without a session.
 pub const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
 
+/// Bytes of a string in a message. A compact length could say more; Kafka refuses that, and neither a record nor an older
+/// version of a reply could hold it.
+pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
+
 /// Members of one group that were given an id and have not yet come back with it.
 pub const GROUP_PENDING_MEMBERS_MAX: usize = 10_000;
 
@@ -125,12 +129,22 @@ const _: () = assert!(BATCH_BYTES_MAX_DEFAULT <= FETCH_RESPONSE_BYTES_MAX_DEFAUL
 const _: () = assert!(FETCH_RESPONSE_BYTES_MAX_DEFAULT <= REQUEST_BYTES_MAX_DEFAULT);
 const _: () = assert!(SENDFILE_BYTES_MIN < SENDFILE_BYTES_MAX);
 const _: () = assert!(WRITEBACK_STEP_BYTES < RECOVERY_POINT_BYTES_MAX);
+const _: () = assert!(CONNECTION_HEAD_BYTES < CONNECTION_BUFFER_BYTES);
 
 /// Bytes of unsent replies after which a connection is no longer read.
 pub const CONNECTION_UNSENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes of a connection's read buffer; a larger frame gets a buffer of its own size.
 pub const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Bytes from which an allocation is a mapping of its own, given back to the kernel when freed.
+pub const ALLOCATION_MAPPED_BYTES_MIN: i32 = 8 * 1024 * 1024;
+
+/// Freed bytes at the end of a thread's heap that the allocator keeps.
+pub const ALLOCATOR_KEPT_BYTES_MAX: i32 = 32 * 1024 * 1024;
+
+/// Bytes that a connection reads of a request that is likely large, before its size is known.
+pub const CONNECTION_HEAD_BYTES: usize = 2 * 1024;
 
 /// Bytes of the shortest request: api key (2), version (2), correlation id (4).
 pub const REQUEST_HEADER_BYTES_MIN: usize = 8;

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use types::TopicId;
-use types::limits::{DECODE_MEMORY_BYTES_FREE, DECODE_MEMORY_FACTOR};
+use types::limits::{DECODE_MEMORY_BYTES_FREE, DECODE_MEMORY_FACTOR, STRING_BYTES_MAX};
 
 /// Bytes of a varint that holds 32 bits.
 const VARINT_BYTES_MAX: usize = 5;
@@ -42,6 +42,9 @@ pub enum DecodeFault {
     /// Null where this version has none.
     #[error("null where a value is required")]
     UnexpectedNull,
+    /// A string longer than [`types::limits::STRING_BYTES_MAX`].
+    #[error("a string of more than 32,767 bytes")]
+    StringTooLong,
     /// A string that is not UTF-8.
     #[error("invalid UTF-8")]
     NotUtf8,
@@ -328,6 +331,9 @@ impl<'a> Reader<'a> {
 
     fn string_opt(&mut self, flexible: bool, field: &'static str) -> Result<Option<Cow<'a, str>>, DecodeError> {
         let Some(length) = self.length16(flexible, field)? else { return Ok(None) };
+        if STRING_BYTES_MAX < length {
+            return Err(self.error(field, DecodeFault::StringTooLong));
+        }
         let taken = self.take(length, field)?;
         match std::str::from_utf8(taken) {
             Ok(text) => Ok(Some(Cow::Borrowed(text))),

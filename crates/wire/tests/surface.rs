@@ -192,6 +192,10 @@ fn counts_beyond_the_message_are_refused_before_any_allocation() {
         MetadataRequest::from_bytes(&[0, 0, 0, 1, 0, 2, 0xc3, 0x28], 1).unwrap_err().fault,
         DecodeFault::NotUtf8
     );
+    // A compact string of 32,768 bytes, with all of them there: version 9, one topic, its name.
+    let mut long = vec![2, 0x81, 0x80, 2];
+    long.resize(long.len() + 32_768 + 8, b'x');
+    assert_eq!(MetadataRequest::from_bytes(&long, 9).unwrap_err().fault, DecodeFault::StringTooLong);
 }
 
 #[test]
