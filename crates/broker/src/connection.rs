@@ -23,9 +23,9 @@ use shard::{MemoryGrant, Socket, SocketParts};
 use tokio::sync::Notify;
 use types::ShardId;
 use types::limits::{
-    CONNECTION_BUFFER_BYTES, CONNECTION_REQUESTS_IN_FLIGHT_MAX,
-    CONNECTION_REQUESTS_PER_TURN_MAX, CONNECTION_UNSENT_BYTES_MAX, REQUEST_HEADER_BYTES_MIN,
-    SENDFILE_BYTES_MAX,
+    CONNECTION_BUFFER_BYTES, CONNECTION_HEAD_BYTES, CONNECTION_REQUESTS_IN_FLIGHT_MAX,
+    CONNECTION_REQUESTS_PER_TURN_MAX, CONNECTION_UNSENT_BYTES_MAX,
+    REQUEST_HEADER_BYTES_MIN, SENDFILE_BYTES_MAX,
 };
 
 use crate::dispatch;
@@ -80,6 +80,8 @@ pub(crate) struct Connection {
     compressed_batches: Cell<u32>,
     /// The client id of the last request: clients rarely change it.
     client_id: RefCell<Arc<str>>,
+    /// Size of the last request: the next one is likely as large.
+    frame_bytes_last: Cell<usize>,
     /// The fetch session last named to the client.
     pub(crate) session: Cell<Option<SessionId>>,
 }
@@ -153,6 +155,7 @@ impl Connection {
             waits_for_room: Cell::new(false),
             compressed_batches: Cell::new(0),
             client_id: RefCell::new(Arc::from("")),
+            frame_bytes_last: Cell::new(0),
             session: Cell::new(None),
         });
         if let Some(session) = origin.session {
@@ -183,9 +186,14 @@ impl Connection {
                         Err(reason) => return End::Refused(reason),
                     };
                 }
+                self.frame_bytes_last.set(frame_bytes);
                 if buffer.len() < frame_bytes {
-                    // The rest of the frame in one read, into one piece of memory.
-                    buffer.reserve(frame_bytes - buffer.len());
+                    // The rest of the frame in one read, into one piece of memory of its own.
+                    if buffer.capacity() < frame_bytes {
+                        let mut whole = BytesMut::with_capacity(frame_bytes);
+                        whole.extend_from_slice(buffer);
+                        *buffer = whole;
+                    }
                     break;
                 }
                 let mut frame = buffer.split_to(frame_bytes);
@@ -259,7 +267,13 @@ impl Connection {
 
     async fn fill(&self, buffer: &mut BytesMut) -> io::Result<Filled> {
         if buffer.capacity() - buffer.len() < REQUEST_HEADER_BYTES_MIN {
-            buffer.reserve(CONNECTION_BUFFER_BYTES);
+            // After a large request comes another one. Of it only the head is read here, so that the rest, once its
+            // size is known, goes from the socket to where it stays.
+            let large = self.frame_bytes_last.get() > CONNECTION_BUFFER_BYTES / 2;
+            let room = if large { CONNECTION_HEAD_BYTES } else { CONNECTION_BUFFER_BYTES };
+            let mut fresh = BytesMut::with_capacity(buffer.len() + room);
+            fresh.extend_from_slice(buffer);
+            *buffer = fresh;
         }
         loop {
             if let Some(bytes) = self.socket.try_read_into(buffer)? {
@@ -283,6 +297,9 @@ impl Connection {
     pub(crate) fn answer(self: &Rc<Self>, state: &Rc<ShardState>, slot: SlotId, reply: Option<Reply>) {
         if self.closed.get() {
             return;
+        }
+        if reply.as_ref().is_some_and(Reply::is_unsayable) {
+            return self.close();
         }
         if let Some(reply) = &reply {
             self.unsent_bytes.set(self.unsent_bytes.get() + reply.bytes());
@@ -426,15 +443,18 @@ impl Connection {
     /// The shard that nearly all recent bytes belonged to, if it is another one and nothing is in flight here.
     fn better_home(&self, state: &ShardState) -> Option<ShardId> {
         let total = self.traffic.total_bytes();
-        let mut remote = self.traffic.remote_bytes.borrow_mut();
-        if total < TRAFFIC_WINDOW_BYTES || !self.replies.borrow().is_idle() {
+        if total < TRAFFIC_WINDOW_BYTES {
             return None;
         }
-        let (home, most) =
-            remote.iter().enumerate().max_by_key(|(_, bytes)| **bytes).map(|(home, bytes)| (home, *bytes))?;
+        let mut remote = self.traffic.remote_bytes.borrow_mut();
+        let most = remote.iter().enumerate().max_by_key(|(_, bytes)| **bytes).map(|(home, bytes)| (home, *bytes));
+        let better = most.filter(|(home, bytes)| bytes * 10 > total * 9 && *home != state.id.index());
+        if better.is_some() && !self.replies.borrow().is_idle() {
+            return None;
+        }
         remote.clear();
         self.traffic.local_bytes.set(0);
-        (most * 10 > total * 9 && home != state.id.index()).then(|| ShardId::new(home as u16))
+        better.map(|(home, _)| ShardId::new(home as u16))
     }
 
     fn finish(self: Rc<Self>, state: &Rc<ShardState>, end: End, unread: BytesMut) {

@@ -560,7 +560,9 @@ fn respond(state: &Rc<ShardState>, mut done: FetchInFlight) {
     };
     state.node.metrics.fetched(fetched_bytes);
     state.node.metrics.answered(ApiKey::Fetch, state.now().monotonic_ns.saturating_sub(started_ns));
-    let writer = frame_response(correlation, version, &response);
+    let Some(writer) = frame_response(correlation, version, &response) else {
+        return connection.answer(state, slot, Some(Reply::unsayable()));
+    };
     send(state, connection, slot, writer, slices);
 }
 

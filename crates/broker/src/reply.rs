@@ -51,6 +51,16 @@ impl Reply {
         Self { segments }
     }
 
+    /// A reply that could not be put into bytes: its connection is closed.
+    pub(crate) fn unsayable() -> Self {
+        Self { segments: Vec::new() }
+    }
+
+    /// Whether it could not be put into bytes.
+    pub(crate) fn is_unsayable(&self) -> bool {
+        self.segments.is_empty()
+    }
+
     /// Bytes on the wire.
     pub(crate) fn bytes(&self) -> usize {
         self.segments.iter().map(Segment::bytes).sum()

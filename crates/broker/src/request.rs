@@ -117,17 +117,21 @@ pub(crate) type Handled = Result<Reply, HandlerFault>;
 
 /// A response as one whole frame in memory.
 pub(crate) fn encode_response<'a, R: Response<'a>>(correlation: i32, version: i16, response: &R) -> Reply {
-    let (bytes, holes) = frame_response(correlation, version, response).into_parts();
+    let Some(writer) = frame_response(correlation, version, response) else { return Reply::unsayable() };
+    let (bytes, holes) = writer.into_parts();
     assert!(holes.is_empty(), "a reply with file slices is put together by the fetch path");
     Reply::from_memory(bytes.freeze())
 }
 
-/// A response frame, its holes still open.
-pub(crate) fn frame_response<'a, R: Response<'a>>(correlation: i32, version: i16, response: &R) -> Writer {
+/// A response frame, its holes still open. `None`, and an error in the log, when a handler of ours set a field that this
+/// version cannot carry, or more than fits a frame: a client that finds that out costs its connection, not the node.
+pub(crate) fn frame_response<'a, R: Response<'a>>(correlation: i32, version: i16, response: &R) -> Option<Writer> {
     let mut writer = Writer::new();
-    if let Err(error) = frame::encode_response(&mut writer, version, correlation, response) {
-        // Our own handler set a field that this version cannot carry, or more than fits a frame.
-        panic!("response to {} version {version} cannot be encoded: {error}", R::API_KEY);
+    match frame::encode_response(&mut writer, version, correlation, response) {
+        Ok(()) => Some(writer),
+        Err(error) => {
+            tracing::error!(api = %R::API_KEY, version, %error, "a response cannot be encoded; the connection is closed");
+            None
+        }
     }
-    writer
 }

@@ -34,7 +34,8 @@ pub(crate) async fn handle(state: &Rc<ShardState>, request: Request) -> Handled 
             None => Asked::All,
             // Version 0 has no null: nothing named means all.
             Some(topics) if topics.is_empty() && request.version() == 0 => Asked::All,
-            Some(topics) if topics.iter().any(|topic| topic.name.is_none()) => {
+            // Java sends an empty name beside an id, so the id decides.
+            Some(topics) if topics.iter().any(|topic| !topic.topic_id.is_zero() || topic.name.is_none()) => {
                 Asked::Identified(topics.iter().map(|topic| topic.topic_id).collect())
             }
             Some(topics) => {
