@@ -7,7 +7,7 @@ use broker::config::{AppendBackend, Config, Durability};
 use broker::preflight::{self, Facts, Severity, human};
 use broker::{KAFKA_VERSION, Node, StartReport};
 use clap::{Args, ValueEnum};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::notice_lines;
@@ -49,13 +49,18 @@ impl Serve {
         }
         let facts = preflight::facts(&config, false);
         check_machine(&config, &facts)?;
-        let node = broker::start(config.clone())
-            .map_err(|error| Failure::new(Code::Failed, format!("cannot start: {error}")))?;
-        match self.log_format {
-            LogFormat::Text => eprint!("{}", greeting(&config, &facts, node.report())),
-            LogFormat::Json => log_greeting(&config, node.report()),
-        }
-        run_until_signal(node)
+        let fault = |error: std::io::Error| Failure::new(Code::Failed, format!("cannot wait for signals: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fault)?;
+        runtime.block_on(async {
+            // Before the start, so that no signal finds its default action.
+            let mut signals = Signals::new().map_err(fault)?;
+            let node = start(&config, &mut signals).await?;
+            match self.log_format {
+                LogFormat::Text => eprint!("{}", greeting(&config, &facts, node.report())),
+                LogFormat::Json => log_greeting(&config, node.report()),
+            }
+            run_until_signal(node, &mut signals).await
+        })
     }
 
     fn start_log(&self) -> Result<(), Failure> {
@@ -206,44 +211,68 @@ fn log_greeting(config: &Config, report: &StartReport) {
     );
 }
 
-/// Waits for SIGTERM or SIGINT, then stops the node; a second signal does not wait for it.
-fn run_until_signal(node: Node) -> Result<(), Failure> {
-    let fault = |error: std::io::Error| Failure::new(Code::Failed, format!("cannot wait for signals: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fault)?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(fault)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                () = tokio::time::sleep(WATCH_EVERY) => {
-                    if node.has_failed() {
-                        let why = "a shard has ended by itself, so the node stops: please report the log above";
-                        return Err(Failure::new(Code::Failed, why));
-                    }
+/// SIGTERM and SIGINT, which mean the same here.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Starts the node. A signal meanwhile ends the process: nothing was promised to anybody yet.
+async fn start(config: &Config, signals: &mut Signals) -> Result<Node, Failure> {
+    let config = config.clone();
+    let mut starting = tokio::task::spawn_blocking(move || broker::start(config));
+    tokio::select! {
+        started = &mut starting => match started {
+            Ok(started) => started.map_err(|error| Failure::new(Code::Failed, format!("cannot start: {error}"))),
+            Err(_) => Err(Failure::new(Code::Failed, "the start failed: please report the log above")),
+        },
+        () = signals.next() => end_now("a signal during the start: the next start goes on with the recovery"),
+    }
+}
+
+/// Waits for a signal, then stops the node; a second signal does not wait for that.
+async fn run_until_signal(node: Node, signals: &mut Signals) -> Result<(), Failure> {
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            () = tokio::time::sleep(WATCH_EVERY) => {
+                if node.has_failed() {
+                    let why = "a shard has ended by itself, so the node stops: please report the log above";
+                    return Err(Failure::new(Code::Failed, why));
                 }
             }
         }
-        tracing::info!(connections = node.connections(), "stopping");
-        let mut stopping = tokio::task::spawn_blocking(move || node.stop());
-        tokio::select! {
-            stopped = &mut stopping => match stopped {
-                Ok(()) => {
-                    tracing::info!("stopped");
-                    Ok(())
-                }
-                Err(_) => Err(Failure::new(Code::Failed, "the stop failed: the next start will recover the logs")),
-            },
-            _ = terminate.recv() => give_up(),
-            _ = interrupt.recv() => give_up(),
-        }
-    })
+    }
+    tracing::info!(connections = node.connections(), "stopping");
+    let mut stopping = tokio::task::spawn_blocking(move || node.stop());
+    tokio::select! {
+        stopped = &mut stopping => match stopped {
+            Ok(()) => {
+                tracing::info!("stopped");
+                Ok(())
+            }
+            Err(_) => Err(Failure::new(Code::Failed, "the stop failed: the next start will recover the logs")),
+        },
+        () = signals.next() => end_now("a second signal: not waiting for the stop; the next start will recover the logs"),
+    }
 }
 
-/// Ends at once: the runtime's end would wait for the stop under way.
-fn give_up() -> Result<(), Failure> {
-    eprintln!("ringlog: second signal: not waiting for the stop; the next start will recover the logs");
+/// Ends at once: the end of the runtime would wait for what is under way.
+fn end_now(why: &str) -> ! {
+    eprintln!("ringlog: {why}");
     std::process::exit(1)
 }
 

@@ -156,7 +156,7 @@ fn kafkas_stock_file_starts_a_node_with_the_environments_log_dirs() {
     let node = Running::start(&folder, &[file.to_str().expect("UTF-8")], &[("KAFKA_LOG_DIRS", data)]);
     let greeting = node.greeting();
     let idle = "without effect in Ringlog (config explain NAME says why): controller.quorum.bootstrap.servers, \
-                num.io.threads, num.network.threads, transaction.state.log.min.isr";
+                inter.broker.listener.name, num.io.threads, num.network.threads, transaction.state.log.min.isr";
     assert_eq!(greeting.matches(idle).count(), 1, "{greeting}");
     assert_eq!(greeting.matches("CONTROLLER://:9093 is not bound").count(), 1, "{greeting}");
     assert!(greeting.contains("told to connect to localhost:9092"), "{greeting}");
