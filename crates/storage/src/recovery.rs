@@ -25,7 +25,7 @@
 //! | `index-lies` | an entry in a sealed segment's index that names no batch | found by the reader, who scans instead (see `read`) |
 //! | `cleaned` | `.cleaned` files | deleted |
 //! | `swap` | a `.log.swap` that the checkpoint lists, or no checkpoint | finished: what it replaces is deleted, it takes the place; its indexes are rebuilt |
-//! | `swap-early` | a `.log.swap` of another length than the checkpoint says | deleted: what it should replace is whole, and taking its place before a checkpoint says so would look like damage after a second crash |
+//! | `swap-early` | a `.log.swap` of another length or end than the checkpoint says | deleted: what it should replace is whole, and taking its place before a checkpoint says so would look like damage after a second crash |
 //! | `swap-index` | an index `.swap` without its log | deleted |
 //! | `deleted` | `.deleted` files | deleted |
 //! | `retired` | a segment below the checkpoint's first one, or inside one that it lists | deleted: retention or compaction had taken it out |
@@ -353,19 +353,21 @@ impl<D: Dir> Recovery<'_, D> {
             .collect();
         for (id, bytes) in swaps {
             let file = FileName::log(id).at(Stage::Swap);
-            let base = id.base_offset().value();
-            let listed = known.facts.iter().any(|facts| facts.base_offset == base && facts.bytes == bytes);
-            if !listed && !known.facts.is_empty() {
-                self.note(format!("{file}: a compaction was given up"));
-                self.delete(file);
-                continue;
-            }
             let mut segment = Segment::new(id.base_offset(), self.now.wall);
             self.done.bytes_total += bytes;
             let broken = self.walk(file, bytes, &mut segment, true, false)?;
             if let Some(broken) = broken {
                 // It was whole and fsynced before it got this name.
                 return Err(self.corrupt(file, segment.bytes, "a whole compacted segment", &broken));
+            }
+            // The length alone does not tell: what stays of two segments may be as long as the first of them was.
+            let (base, next) = (id.base_offset().value(), segment.next_offset.value());
+            let is_listed =
+                |facts: &SegmentFacts| (facts.base_offset, facts.bytes, facts.next_offset) == (base, bytes, next);
+            if !known.facts.is_empty() && !known.facts.iter().any(is_listed) {
+                self.note(format!("{file}: a compaction was given up"));
+                self.delete(file);
+                continue;
             }
             let replaced: Vec<FileName> = self
                 .files
