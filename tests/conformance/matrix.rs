@@ -25,6 +25,7 @@ pub const FEATURES: &[&str] = &[
     "headers",
     "nulls",
     "admin",
+    "transactions-answered",
     "interop-read",
 ];
 

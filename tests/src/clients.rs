@@ -74,6 +74,9 @@ pub fn python() -> Result<String, Missing> {
     if let Some(reason) = lacks(&["python3"]) {
         return Err(Missing::Runtime(reason));
     }
+    if run(Command::new("python3").args(["-c", "import venv, ensurepip"])).is_err() {
+        return Err(Missing::Runtime("python3 has no venv on this machine".to_owned()));
+    }
     let folder = clients_dir().join("python");
     let lock = here().join("python/requirements.txt");
     let interpreter = folder.join("bin/python").display().to_string();

@@ -692,6 +692,22 @@ func (j *judge) doAdmin(topic string) {
 	until(func() bool { return !listed().Has(topic) }, "the topic to be gone")
 }
 
+func (j *judge) doTransactionsAnswered(topic string) {
+	begun := time.Now()
+	client := j.open(kgo.TransactionalID(topic))
+	defer client.Close()
+	err := client.BeginTransaction()
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 25*time.Second)
+		defer cancel()
+		_, _, err = client.ProducerID(ctx)
+	}
+	fmt.Fprintln(os.Stderr, "transactions:", err)
+	if took := time.Since(begun); took > 15*time.Second {
+		fail("a transactional producer was answered only after %v: %v", took, err)
+	}
+}
+
 func interopRecords(client, codec string) (records []*kgo.Record) {
 	seed := 0
 	for _, b := range []byte(client + codec) {
@@ -741,7 +757,7 @@ func (j *judge) run(feature string) (err error) {
 	table := map[string]func(string){
 		"create": j.doCreate, "idempotent": j.doIdempotent, "group-commit": j.doGroupCommit, "rebalance": j.doRebalance, "surplus": j.doSurplus,
 		"single-owner": j.doSingleOwner, "static-member": j.doStaticMember, "seek-time": j.doSeekTime, "large": j.doLarge, "headers": j.doHeaders,
-		"nulls": j.doNulls, "admin": j.doAdmin, "interop-write": func(string) { j.doInteropWrite() }, "interop-read": func(string) { j.doInteropRead(value) },
+		"nulls": j.doNulls, "admin": j.doAdmin, "transactions-answered": j.doTransactionsAnswered, "interop-write": func(string) { j.doInteropWrite() }, "interop-read": func(string) { j.doInteropRead(value) },
 	}
 	table[feature](topic)
 	return

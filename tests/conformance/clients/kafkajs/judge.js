@@ -418,6 +418,19 @@ const FEATURES = {
     await admin.deleteTopics({ topics: [topic] })
     await until(async () => !(await admin.listTopics()).includes(topic), 'the topic to be gone')
   },
+  async 'transactions-answered'(topic) {
+    const begun = Date.now()
+    const producer = kafka.producer({ transactionalId: topic, idempotent: true, maxInFlightRequests: 1, retry: { retries: 3 } })
+    await producer.connect()
+    try {
+      await (await producer.transaction()).abort()
+    } catch (error) {
+      console.error('transactions:', error.message)
+    } finally {
+      await producer.disconnect()
+    }
+    check(Date.now() - begun < 15000, `a transactional producer was answered only after ${Date.now() - begun} ms`)
+  },
   async 'interop-write'() {
     for (const codec of Object.keys(CODECS)) {
       const name = `${prefix}-interop-${NAME}-${codec}`

@@ -40,6 +40,7 @@ class Adapter:
     member(group, topic, instance, on_assigned, on_revoked) -> member
         member.poll(ms) -> [Got]; member.commit({partition: offset}); member.committed(partition) -> offset or None
         member.close()
+    init_transactions(id)                         raises whatever the client makes of a refusal
     admin(topic)                                  every admin call the client has; asserts inside
     """
 
@@ -385,7 +386,21 @@ def f_admin(a, topic):
     a.admin(topic)
 
 
-INTEROP_CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+ANSWER_S = 15
+
+
+def f_transactions_answered(a, topic):
+    """Had or refused, but soon: no client may be left retrying for ever."""
+    begun = time.monotonic()
+    try:
+        a.init_transactions(topic)
+        answer = "had"
+    except Exception as refusal:
+        answer = repr(refusal)
+    print(f"transactions: {answer}", file=sys.stderr)
+    took = time.monotonic() - begun
+    if took > ANSWER_S:
+        raise AssertionError(f"a transactional producer was answered only after {took:.0f} s: {answer}")
 
 
 def interop_records(client, codec):

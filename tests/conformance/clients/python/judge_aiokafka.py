@@ -161,6 +161,16 @@ class Aiokafka(Adapter):
     def member(self, *args):
         return Member(self, *args)
 
+    def init_transactions(self, transactional_id):
+        async def go():
+            producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=transactional_id)
+            try:
+                await asyncio.wait_for(producer.start(), 25)
+            finally:
+                await asyncio.wait_for(producer.stop(), 5)
+
+        run(go())
+
     def admin(self, topic):
         admin = self.admin_client
         self.create(topic, 1, {})

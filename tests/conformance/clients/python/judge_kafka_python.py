@@ -127,6 +127,13 @@ class KafkaPython(Adapter):
     def member(self, *args):
         return Member(self, *args)
 
+    def init_transactions(self, transactional_id):
+        producer = KafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=transactional_id, max_block_ms=25_000)
+        try:
+            producer.init_transactions()
+        finally:
+            producer.close(1)
+
     def admin(self, topic):
         admin = self.admin_client
         self.create(topic, 1, {})

@@ -142,6 +142,9 @@ class Librdkafka(Adapter):
     def member(self, *args):
         return Member(self, *args)
 
+    def init_transactions(self, transactional_id):
+        Producer(self.settings(**{"transactional.id": transactional_id}), logger=log).init_transactions(25)
+
     def admin(self, topic):
         admin = self.admin_client
         self.create(topic, 1, {})

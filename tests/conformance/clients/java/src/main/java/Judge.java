@@ -602,6 +602,18 @@ public final class Judge {
         refusedWith(UnknownTopicOrPartitionException.class, () -> ask(admin.deleteTopics(List.of(topic)).all()), "deleting an unknown topic");
     }
 
+    private void doTransactionsAnswered(String topic) {
+        long begun = System.nanoTime();
+        Map<String, Object> config = Map.of("bootstrap.servers", bootstrap, "transactional.id", topic, "max.block.ms", 25000);
+        try (var producer = new KafkaProducer<>(config, new ByteArraySerializer(), new ByteArraySerializer())) {
+            producer.initTransactions();
+        } catch (RuntimeException refusal) {
+            System.err.println("transactions: " + refusal);
+        }
+        long took = TimeUnit.NANOSECONDS.toSeconds(System.nanoTime() - begun);
+        check(took < 15, "a transactional producer was answered only after " + took + " s");
+    }
+
     private static List<Rec> interopRecords(String client, String codec) {
         int seed = 0;
         for (byte b : bytes(client + codec)) seed = (seed + b) & 0xff;
@@ -648,6 +660,7 @@ public final class Judge {
             case "headers" -> doHeaders(topic);
             case "nulls" -> doNulls(topic);
             case "admin" -> doAdmin(topic);
+            case "transactions-answered" -> doTransactionsAnswered(topic);
             case "interop-write" -> doInteropWrite();
             case "interop-read" -> doInteropRead(argument.split("=")[1]);
             default -> throw new Wrong("no such feature");
