@@ -665,9 +665,10 @@ impl Writer {
         }
     }
 
+    /// The length of a string. The compact form could say more, but no reader takes more.
     fn length16(&mut self, flexible: bool, length: usize, field: &'static str) -> Result<(), EncodeError> {
         match i16::try_from(length) {
-            _ if flexible => self.compact_length(length, field)?,
+            Ok(_) if flexible => self.compact_length(length, field)?,
             Ok(length) => self.buffer.put_i16(length),
             Err(_) => return Err(self.error(field, EncodeFault::TooLong)),
         }

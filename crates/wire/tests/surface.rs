@@ -223,6 +223,16 @@ fn what_a_version_cannot_carry_is_an_error_or_dropped_as_kafka_does() {
 }
 
 #[test]
+fn a_string_too_long_for_a_reader_is_not_written() {
+    for (length, fits) in [(32_767, true), (32_768, false)] {
+        for version in [1, 4] {
+            let request = HeartbeatRequest { group_id: "g".repeat(length).into(), ..Default::default() };
+            assert_eq!(request.encode(&mut Writer::new(), version).is_ok(), fits, "{length} in version {version}");
+        }
+    }
+}
+
+#[test]
 fn unknown_tagged_fields_are_kept() {
     let mut request = FetchRequest::default();
     request.tags.push(wire::tags::TAG_MIN, bytes::Bytes::from_static(b"ours"));
