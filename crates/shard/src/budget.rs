@@ -5,7 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
+#[cfg(target_env = "gnu")]
+use types::limits::{ALLOCATION_MAPPED_BYTES_MIN, ALLOCATOR_KEPT_BYTES_MAX};
 use types::limits::{POOLED_BUFFER_BYTES_MAX, POOLED_BUFFERS_MAX};
+
+/// Tells the C library's allocator to keep what requests need again and again: by default it gives memory of 128 KiB and
+/// more back to the kernel on every free, and each of its pages then costs a fault when the next request is read into it.
+pub(crate) fn keep_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    for (setting, bytes) in
+        [(libc::M_MMAP_THRESHOLD, ALLOCATION_MAPPED_BYTES_MIN), (libc::M_TRIM_THRESHOLD, ALLOCATOR_KEPT_BYTES_MAX)]
+    {
+        // SAFETY: mallopt takes two integers and locks the allocator itself.
+        if unsafe { libc::mallopt(setting, bytes) } == 0 {
+            tracing::debug!(setting, bytes, "the allocator does not take its setting");
+        }
+    }
+}
 
 /// Bytes that requests of the whole node may hold. Cloning shares it; any thread may use it.
 #[derive(Clone)]

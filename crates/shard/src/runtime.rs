@@ -140,6 +140,8 @@ where
     Main: Future<Output = ()> + 'static,
 {
     assert_eq!(spec.id, mailbox.shard(), "a shard gets its own mailbox");
+    static ALLOCATOR: std::sync::Once = std::sync::Once::new();
+    ALLOCATOR.call_once(crate::budget::keep_freed_memory);
     let id = spec.id;
     let (started, start) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || {
