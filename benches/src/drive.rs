@@ -475,6 +475,11 @@ impl<'a> Driver<'a> {
     fn drain(&mut self, epoll: &Epoll) -> io::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(20);
         let mut events = vec![EpollEvent::empty(); 512];
+        // The edges of the last wait were not looked at any more.
+        for number in 0..self.connections.len() {
+            self.flush(number)?;
+            self.receive(number)?;
+        }
         while self.connections.iter().any(|connection| !connection.asked.is_empty()) {
             if Instant::now() > deadline {
                 return Err(wrong("replies are missing after 20 s".to_owned()));

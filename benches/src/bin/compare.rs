@@ -110,6 +110,9 @@ impl Drop for Running {
     }
 }
 
+/// 8 partitions of 64 MiB retained, an active segment and one about to be deleted.
+const SETTLED_BYTES: u64 = 8 * 128 << 20;
+
 const SMALL_LOGS: [&str; 6] = [
     "log.segment.bytes=33554432",
     "log.retention.bytes=67108864",
@@ -238,6 +241,18 @@ fn median(mut values: Vec<f64>) -> (f64, f64) {
     (median, (last - first) / 2.0 / median * 100.0)
 }
 
+/// Appends until the log is as large as retention lets it become: only then are pages of the cache used again, as in a
+/// node that has run for a while, instead of new ones being taken from the machine.
+fn settle(running: &Running) -> io::Result<()> {
+    let begin = Instant::now();
+    let mut bytes = 0;
+    while bytes < SETTLED_BYTES && begin.elapsed() < Duration::from_secs(15) {
+        bytes += run(&ROWS[1], running, Duration::ZERO, Duration::from_secs(2))?.bytes;
+    }
+    eprintln!("{}: {} MiB appended in {:.0} s", running.target.name(), bytes >> 20, begin.elapsed().as_secs_f64());
+    Ok(())
+}
+
 fn warm_kafka(running: &Running, rows: &[&Row], seconds: u64) -> io::Result<()> {
     eprintln!("kafka warms up for {seconds} s");
     let each = Duration::from_secs(seconds) / rows.len() as u32;
@@ -297,6 +312,7 @@ fn main() -> io::Result<()> {
         if *target == Target::Kafka {
             warm_kafka(&started, &rows, options.kafka_warmup_s)?;
         }
+        settle(&started)?;
         running.push(started);
     }
     let (warmup, duration) = (Duration::from_secs(1), Duration::from_secs_f64(options.seconds));
