@@ -528,7 +528,11 @@ fn respond(state: &Rc<ShardState>, mut done: FetchInFlight) {
     let mut fetched_bytes = 0;
     for (key, place) in &told {
         let plan = parts[*place].plan.as_ref().expect("every plan is in");
-        let data = partition_data(state, isolation, key, plan);
+        let mut data = partition_data(state, isolation, key, plan);
+        // As Kafka does (KIP-951); versions before 12 cannot say it at all.
+        if version < FETCH_VERSION_NAMES_LEADER {
+            data.current_leader = LeaderIdAndEpoch::default();
+        }
         if let Some(records) = &plan.records {
             fetched_bytes += records.bytes;
             slices.push(records.clone());
@@ -584,6 +588,9 @@ fn trim(done: &mut FetchInFlight) {
         first = false;
     }
 }
+
+/// From this version on a reply names the leader where it is not this node.
+const FETCH_VERSION_NAMES_LEADER: i16 = 16;
 
 fn partition_data<'a>(
     state: &ShardState,
