@@ -84,9 +84,9 @@ impl Adopt {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let mut configs = Vec::new();
         for text in &self.configs {
-            let (name, value) = text.split_once('=').ok_or_else(|| {
-                Failure::new(Code::Usage, format!("--config {text}: NAME=VALUE is meant"))
-            })?;
+            let (name, value) = text
+                .split_once('=')
+                .ok_or_else(|| Failure::new(Code::Usage, format!("--config {text}: NAME=VALUE is meant")))?;
             configs.push((name.trim().to_owned(), value.trim().to_owned()));
         }
         let source = Source { file: self.properties.clone(), overrides: self.overrides.clone() };
@@ -98,17 +98,16 @@ impl Adopt {
             transactional: self.transactional,
             dry_run: self.dry_run,
         };
-        let report =
-            offline::adopt(source.load()?, &options, &mut progress_line()).map_err(|error| failure(&error))?;
+        let report = offline::adopt(source.load()?, &options, &mut progress_line()).map_err(|error| failure(&error))?;
         self.print(&report)
     }
 
     fn print(&self, report: &AdoptReport) -> Result<(), Failure> {
         if self.output == Output::Json {
-            let left_out = report.left_out.iter().map(|(folder, reason)| LeftOutJson {
-                folder: folder.display().to_string(),
-                reason: reason.clone(),
-            });
+            let left_out = report
+                .left_out
+                .iter()
+                .map(|(folder, reason)| LeftOutJson { folder: folder.display().to_string(), reason: reason.clone() });
             return print_json(&AdoptJson {
                 version: 1,
                 dry_run: self.dry_run,
