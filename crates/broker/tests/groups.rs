@@ -79,7 +79,8 @@ impl TestNode {
         let answer = self.ask(3, &request);
         assert_eq!((answer.error_code, answer.node_id), (0, 1), "{answer:?}");
         let until = Instant::now() + Duration::from_secs(10);
-        while self.describe(group).error_code == ErrorCode::CoordinatorLoadInProgress.code() {
+        // Each partition's coordinator loads on its own; a list asks them all.
+        while self.ask(0, &ListGroupsRequest::default()).error_code == ErrorCode::CoordinatorLoadInProgress.code() {
             assert!(Instant::now() < until, "coordinators do not load");
         }
     }
