@@ -99,12 +99,6 @@ impl Client {
         self.epoch = self.epoch.next().unwrap_or(self.epoch);
         std::mem::take(&mut self.may_have_lost)
     }
-
-    /// Whether it knows this batch.
-    #[must_use]
-    pub fn owns(&self, sent: SentId) -> bool {
-        self.outstanding.iter().any(|(known, _)| *known == sent)
-    }
 }
 
 /// Makes a batch: 1 to 4 records, each unlike any other.

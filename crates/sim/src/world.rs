@@ -834,7 +834,8 @@ impl World {
             self.lose_power();
         }
         // A log directory in which something failed is opened again as after a loss of power: the host syncs what is
-        // dirty and throws away what the cache holds and the disk may not.
+        // dirty and throws away what the cache holds and the disk may not. Without that, bytes of a failed
+        // fsync are recovered from the cache, batches behind them are synced and acked, and a later loss of power takes both.
         let stop = if up.log.poisoned().is_some() { Stop::PowerLoss } else { stop };
         if up.log.poisoned().is_some() {
             self.disk.sync_all();
