@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`header`] draws the 61 bytes and reads them in place; [`records`] walks what follows;
 //! [`codec`] inflates and compresses it; [`produce`] decides whether a producer's batch is taken; [`builder`] makes
-//! batches; [`control`] makes and reads markers; [`filter`] is compaction of one batch.
+//! batches; [`control`] makes and reads markers; [`mod@filter`] is compaction of one batch.
 //!
 //! A length or count that comes from outside is compared with the bytes that remain before anything is allocated or
 //! skipped, and every inflate is bounded in output bytes, so no input makes this crate panic or allocate more than a
