@@ -14,6 +14,10 @@ use types::{DirectoryId, TopicId, TopicPartition};
 /// The file that says under which boot and mount a node last ran here.
 const IDENTITY_FILE: &str = "ringlog.identity";
 
+/// Threads for file work: fsyncs that are under way together share a commit of the file system's journal, which is what
+/// closing a thousand logs waits for.
+const FILE_WORK_THREADS: usize = 8;
+
 /// Follows the identity when the node stopped cleanly.
 const CLEAN: &str = "clean";
 
@@ -26,8 +30,8 @@ pub(crate) struct LogDir {
     /// How the last node that wrote here ended; partitions that were closed cleanly know better.
     pub(crate) last_stop: LastStop,
     pub(crate) writeback: Writeback,
-    /// Runs what is short and waited for: creates, renames, checkpoints.
-    pub(crate) files: Maintenance,
+    /// Run what is short and waited for: creates, renames, checkpoints.
+    files: Vec<Maintenance>,
     /// Runs what takes long: compaction copies, removal of folders.
     pub(crate) maintenance: Maintenance,
     cleaning: AtomicBool,
@@ -104,7 +108,9 @@ impl LogDir {
         let name = path.file_name().map_or_else(|| "log".into(), |name| name.to_string_lossy().into_owned());
         let writeback = Writeback::spawn(HelperSpec { name: format!("wb-{name}"), cpus: Vec::new() })
             .map_err(fault("no thread for writeback"))?;
-        let files = Maintenance::spawn(HelperSpec { name: format!("fs-{name}"), cpus: Vec::new() })
+        let files = (0..FILE_WORK_THREADS)
+            .map(|at| Maintenance::spawn(HelperSpec { name: format!("fs{at}-{name}"), cpus: Vec::new() }))
+            .collect::<io::Result<_>>()
             .map_err(fault("no thread for file work"))?;
         let maintenance = Maintenance::spawn(HelperSpec { name: format!("mt-{name}"), cpus: Vec::new() })
             .map_err(fault("no thread for maintenance"))?;
@@ -193,6 +199,15 @@ impl LogDir {
             );
         }
         Ok(())
+    }
+
+    /// The thread for the file work of the partition in `folder`, always the same one: its work is done in order.
+    pub(crate) fn files(&self, folder: &Path) -> &Maintenance {
+        let sum = folder.as_os_str().as_encoded_bytes().iter().fold(0_usize, |sum, byte| {
+            // Names differ most at their end.
+            sum.wrapping_mul(31).wrapping_add(usize::from(*byte))
+        });
+        &self.files[sum % self.files.len()]
     }
 
     /// Why produce is refused here just now, if it is.
