@@ -32,6 +32,9 @@ const KILLS_MIN: u32 = 20;
 /// How long a moment (a roll, a swap, ...) is waited for.
 const MOMENT_SECONDS_MAX: u64 = 20;
 
+/// How often one round kills a node on its way up.
+const RESTARTS_MAX: u32 = 12;
+
 const STEADY: Plan = Plan { topic: "crash-steady", partitions: 4, value_bytes: 100, keys: None };
 const ROLL: Plan = Plan { topic: "crash-roll", partitions: 2, value_bytes: 1200, keys: None };
 const RECOVERY: Plan = Plan { topic: "crash-recovery", partitions: 3, value_bytes: 200, keys: None };
@@ -123,15 +126,24 @@ fn main() {
     std::process::exit(tally.close());
 }
 
+const OVERRIDES: &[&str] = &[
+    "log.cleaner.backoff.ms=100",
+    "log.initial.task.delay.ms=200",
+    "group.initial.rebalance.delay.ms=0",
+    "offsets.topic.num.partitions=4",
+];
+
+/// Neither the number of shards nor the way of appending may matter to what is on disk; Kafka does not know these.
+const SHAPES: &[&[&str]] = &[
+    &["ringlog.shards=1"],
+    &["ringlog.log.append.backend=inline"],
+    &["ringlog.shards=3"],
+    &["ringlog.shards=1", "ringlog.log.append.backend=inline"],
+];
+
 fn node_for(peer: Peer, class: &str) -> Result<Node, String> {
-    let overrides = [
-        "log.cleaner.backoff.ms=100",
-        "log.initial.task.delay.ms=200",
-        "group.initial.rebalance.delay.ms=0",
-        "offsets.topic.num.partitions=4",
-    ];
     let dir = scratch_dir("crash").join(class);
-    let mut node = Node::new(peer, &dir, &overrides).map_err(|e| e.to_string())?;
+    let mut node = Node::new(peer, &dir, OVERRIDES).map_err(|e| e.to_string())?;
     node.start()?;
     Ok(node)
 }
@@ -188,6 +200,7 @@ fn steady(node: &mut Node, outcome: &mut Outcome) -> Result<(), String> {
         std::thread::sleep(Duration::from_millis(37 * u64::from(round)));
         let in_flight = kill_under(load, node, &mut history);
         outcome.note(in_flight, IN_FLIGHT_MIN <= in_flight);
+        node.set_overrides(&[OVERRIDES, SHAPES[round as usize % SHAPES.len()]].concat());
         node.start()?;
         checker::check_log(&node.address(), &STEADY, &history).map_err(|e| format!("after kill {round}: {e}"))?;
     }
@@ -281,9 +294,14 @@ fn recovery(node: &mut Node, outcome: &mut Outcome) -> Result<(), String> {
         node.start()?;
         let whole = begun.elapsed();
         node.kill_now();
-        for part in 1..=4_u32 {
+        // At every part of the way up; a start is not the same length twice, so more tries may be needed.
+        let before = outcome.hits;
+        for attempt in 0..RESTARTS_MAX {
+            if outcome.hits >= before + 3 && attempt >= 4 {
+                break;
+            }
             node.spawn()?;
-            std::thread::sleep(whole * part / 5);
+            std::thread::sleep(whole * (1 + attempt % 4) / 5);
             let answers = TcpStream::connect(node.address()).is_ok();
             let running = node.is_running();
             node.kill_now();
@@ -366,11 +384,15 @@ fn coordinator(node: &mut Node, outcome: &mut Outcome) -> Result<(), String> {
         let begun = Instant::now();
         node.start()?;
         let whole = begun.elapsed();
-        for part in 1..=3_u32 {
+        let before = outcome.hits;
+        for attempt in 0..RESTARTS_MAX {
+            if outcome.hits >= before + 2 && attempt >= 3 {
+                break;
+            }
             node.kill_now();
             node.spawn()?;
             // Around the moment when the port opens the groups are read back.
-            std::thread::sleep(whole * (7 + part) / 10);
+            std::thread::sleep(whole * (10 - attempt % 4) / 10);
             let loading = is_loading(node, &commits);
             outcome.note(in_flight, loading);
         }
