@@ -411,7 +411,6 @@ impl<'a> Driver<'a> {
         if let Some(interval) = interval {
             let every = Expiration::Interval(TimeSpec::from_duration(interval));
             timer.set(every, TimerSetTimeFlags::empty())?;
-            // Edge-triggered and never read: every expiry is an edge.
             epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, TIMER))?;
         }
         let begin = Instant::now();
@@ -444,9 +443,15 @@ impl<'a> Driver<'a> {
                 break (now - since, spent, driver_cpu_now.saturating_sub(driver_cpu));
             }
             for event in &events[..count] {
-                if event.data() != TIMER {
-                    self.serve(event.data() as usize, event.events(), now)?;
+                if event.data() == TIMER {
+                    // The kernel sets a timer's next expiry when this one is read.
+                    match timer.wait() {
+                        Ok(()) | Err(nix::Error::EAGAIN) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                    continue;
                 }
+                self.serve(event.data() as usize, event.events(), now)?;
             }
             if let Some(interval) = interval {
                 while schedule.1 <= now {
