@@ -21,6 +21,9 @@ const FILE_WORK_THREADS: usize = 8;
 /// Follows the identity when the node stopped cleanly.
 const CLEAN: &str = "clean";
 
+/// Stands in place of the identity when the disk failed: the next start then trusts no page cache.
+const POISONED: &str = "poisoned";
+
 /// A log directory in use by this node.
 pub(crate) struct LogDir {
     pub(crate) path: PathBuf,
@@ -104,6 +107,11 @@ impl LogDir {
             // Sync before reading: what the last node's kernel failed to write must show now, as an error, and not after
             // it was served from the page cache.
             shard::file::sync_file_system_blocking(path).map_err(fault("cannot be synced"))?;
+        }
+        if last_identity == POISONED || identity.is_none() {
+            // After a failed fsync the kernel calls pages clean that never reached the disk. Recovery must see what is on
+            // the disk, so the page cache has to go.
+            drop_page_cache(path).map_err(fault("its page cache cannot be dropped"))?;
         }
         let name = path.file_name().map_or_else(|| "log".into(), |name| name.to_string_lossy().into_owned());
         let writeback = Writeback::spawn(HelperSpec { name: format!("wb-{name}"), cpus: Vec::new() })
@@ -227,6 +235,20 @@ impl LogDir {
     /// The disk failed: nothing more is acked here until a restart. Whether that is news.
     pub(crate) fn poison(&self, reason: String) -> bool {
         let is_news = !self.is_poisoned();
+        if is_news {
+            let path = self.path.clone();
+            let written = move || {
+                if let Err(error) = shard::file::atomic_write_blocking(&path, IDENTITY_FILE, POISONED.as_bytes()) {
+                    tracing::error!(
+                        dir = %path.display(), %error,
+                        "the failure cannot be noted on the disk either: reboot before this directory is used again"
+                    );
+                }
+            };
+            if self.maintenance.post(written).is_err() {
+                tracing::error!(dir = %self.path.display(), "the failure is not noted: reboot before the directory is used again");
+            }
+        }
         self.full.store(false, Ordering::Relaxed);
         self.refuse(Some(format!("the disk failed, and the node must be restarted once it is repaired: {reason}")));
         is_news
@@ -289,6 +311,11 @@ impl LogDir {
     }
 }
 
+/// Whether the last node of ours that wrote to the log directory `path` stopped cleanly, and none runs there now.
+pub(crate) fn was_stopped_cleanly(path: &Path) -> bool {
+    fs::read_to_string(path.join(IDENTITY_FILE)).is_ok_and(|text| text.trim().ends_with(CLEAN))
+}
+
 /// Names this boot of the machine and this mount of the file system, so that whoever finds the same later knows that the
 /// page cache lived: `<boot id> <mount id> <disk sequence>`. `None` when the kernel cannot tell (before 6.8, or in a
 /// container that hides the boot id).
@@ -297,6 +324,23 @@ fn mount_identity(path: &Path) -> Option<String> {
     let mount = shard::probe::mount_id_unique(path).ok()??;
     let disk = shard::probe::disk_sequence(path).ok()?;
     Some(format!("{boot} {mount} {}", disk.map_or_else(|| "-".to_owned(), |sequence| sequence.to_string())))
+}
+
+/// Makes the kernel forget what it holds of the partitions' files, so that they are read from the disk.
+fn drop_page_cache(dir: &Path) -> io::Result<()> {
+    for folder in fs::read_dir(dir)? {
+        let folder = folder?;
+        if !folder.file_type()?.is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(folder.path())? {
+            let file = file?;
+            if file.file_type()?.is_file() {
+                shard::file::drop_page_cache_blocking(&file.path())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Which directory a new partition goes to: the one with the fewest.
@@ -312,6 +356,29 @@ pub(crate) fn topic_id_of(text: &str) -> Option<TopicId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failed_disk_is_not_trusted_at_the_next_start() {
+        let path = std::env::temp_dir().join(format!("ringlog-poison-{}", std::process::id()));
+        let id = DirectoryId::from_bytes([7; 16]);
+        let dir = LogDir::open(&path, id).expect("a new directory");
+        dir.mark_in_use().expect("writable");
+        drop(dir);
+        let dir = LogDir::open(&path, id).expect("a known directory");
+        let lives = mount_identity(&path).map_or(LastStop::PowerLost, |_| LastStop::ProcessDied);
+        assert_eq!(dir.last_stop, lives, "a process that died leaves the page cache");
+        assert!(dir.poison("test: EIO".to_owned()));
+        assert!(!dir.poison("test: EIO again".to_owned()), "told once");
+        let (noted, waits) = std::sync::mpsc::channel();
+        dir.maintenance.post(move || drop(noted.send(()))).expect("room in the queue");
+        waits.recv().expect("the note is written before this job");
+        dir.mark_clean().expect("does nothing");
+        drop(dir);
+        let dir = LogDir::open(&path, id).expect("the same directory");
+        assert_eq!(dir.last_stop, LastStop::PowerLost);
+        drop(dir);
+        fs::remove_dir_all(&path).expect("ours");
+    }
 
     #[test]
     fn partition_metadata_is_read_as_kafka_writes_it() {

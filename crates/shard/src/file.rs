@@ -339,6 +339,20 @@ pub(crate) fn cachestat(file: &impl AsRawFd, position: u64, bytes: u64) -> io::R
     if answer == 0 { Ok(counts[0]) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Makes the kernel forget the pages of a file that it takes for clean (posix_fadvise(2), DONTNEED): the next read goes to
+/// the disk. Call it after a sync, as dirty pages stay.
+///
+/// # Errors
+/// What open(2) or posix_fadvise(2) answers.
+pub fn drop_page_cache_blocking(path: &Path) -> io::Result<()> {
+    let file = std::fs::File::open(path)?;
+    // SAFETY: the descriptor is open for the whole call; posix_fadvise takes nothing else.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
 /// Writes everything dirty on the file system of `dir` to its disk, on the calling thread (syncfs(2)): for start-up.
 ///
 /// # Errors
