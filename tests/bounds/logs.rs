@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use batch::Codec;
+use batch::{BatchBuilder, Codec};
 use tests::content::{CODECS, Row, batch_of, producer, read_all, same, write, write_all};
 use tests::node::{Node, ringlog_path};
 use tests::plain_client::PlainClient;
+use types::{LeaderEpoch, Offset, Timestamp};
 
 use crate::{Verdict, mib, node, start_and_greet};
 
@@ -255,4 +256,100 @@ pub fn a_damaged_log_stays_offline_until_repaired() -> Result<Verdict, String> {
         return Err(format!("repair of a whole log: exit {code}: {said}"));
     }
     Ok(Verdict::Held)
+}
+
+/// `ringlog log adopt` into the node with this data folder.
+fn adopt(source: &Path, data: &Path, arguments: &[&str]) -> Result<(i32, String), String> {
+    let output = Command::new(ringlog_path())
+        .args(["log", "adopt"])
+        .arg(source)
+        .args(["--override", &format!("log.dirs={}", data.display())])
+        .args(arguments)
+        .env_remove("RINGLOG_BIN")
+        .output()
+        .map_err(|e| e.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    Ok((output.status.code().unwrap_or(-1), text))
+}
+
+fn refuses((code, said): (i32, String), why: &str) -> Result<(), String> {
+    if code == 1 && said.contains(why) { Ok(()) } else { Err(format!("expected `{why}`: exit {code}: {said}")) }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<(), String> {
+    fs::create_dir_all(to).map_err(|e| e.to_string())?;
+    for entry in fs::read_dir(from).map_err(|e| e.to_string())?.flatten() {
+        fs::copy(entry.path(), to.join(entry.file_name())).map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+pub fn foreign_folders_are_adopted_unless_they_clash() -> Result<Verdict, String> {
+    const TOPIC: &str = "foreign";
+    let mut theirs = node("adopt-theirs", &[])?;
+    let mut ours = node("adopt-ours", &[])?;
+    for node in [&theirs, &ours] {
+        PlainClient::connect(&node.address())?.create_topic("both-have-it", 1, &[])?;
+    }
+    PlainClient::connect(&theirs.address())?.create_topic(TOPIC, 2, &[])?;
+    write_all(&theirs.address(), TOPIC, 0, 700)?;
+    write_all(&theirs.address(), TOPIC, 1, 701)?;
+    write_all(&theirs.address(), "both-have-it", 0, 702)?;
+    let rows = [read_all(&theirs.address(), TOPIC, 0, 0)?, read_all(&theirs.address(), TOPIC, 1, 0)?];
+    let (source, data) = (theirs.data_dir(), ours.data_dir());
+
+    refuses(adopt(&source, &data, &[])?, "in use by another process")?;
+    ours.stop()?;
+    refuses(adopt(&source, &data, &[])?, "was not stopped cleanly")?;
+    theirs.stop()?;
+    refuses(adopt(&source, &data, &[])?, "and this node's topic both-have-it has")?;
+
+    // Folders alone, as somebody would copy them: one of two, then one without its id, then with records of transactions.
+    let part = source.with_file_name("part");
+    let name = |partition: i32| format!("{TOPIC}-{partition}");
+    copy_folder(&source.join(name(1)), &part.join(name(1)))?;
+    refuses(adopt(&part, &data, &[])?, "Partition 0 of topic 'foreign' is missing")?;
+    copy_folder(&source.join(name(0)), &part.join(name(0)))?;
+    let metadata = part.join(name(0)).join("partition.metadata");
+    let id = fs::read(&metadata).map_err(|e| e.to_string())?;
+    fs::remove_file(&metadata).map_err(|e| e.to_string())?;
+    refuses(adopt(&part, &data, &[])?, "has no partition.metadata")?;
+    let odd = part.join("odd-0");
+    fs::create_dir_all(&odd).map_err(|e| e.to_string())?;
+    fs::write(odd.join("partition.metadata"), "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAw\n")
+        .and_then(|()| fs::write(&metadata, id))
+        .and_then(|()| fs::write(odd.join(format!("{:020}.log", 0)), transactional()))
+        .map_err(|e| e.to_string())?;
+    refuses(adopt(&part, &data, &[])?, "written in transactions")?;
+    fs::remove_dir_all(&odd).map_err(|e| e.to_string())?;
+
+    // As after an adoption that was interrupted: a folder is there, and no topic has it.
+    copy_folder(&part.join(name(0)), &data.join(name(0)))?;
+    refuses(adopt(&part, &data, &[])?, "If an adoption was interrupted")?;
+    fs::remove_dir_all(part.join(name(0))).map_err(|e| e.to_string())?;
+    let (code, said) = adopt(&data, &data, &[])?;
+    if code != 0 || !said.contains("1 partitions") {
+        return Err(format!("in place: exit {code}: {said}"));
+    }
+    let (code, said) = adopt(&part, &data, &["--move"])?;
+    if code != 0 || part.join(name(1)).exists() {
+        return Err(format!("the rest, moved: exit {code}: {said}"));
+    }
+    ours.start()?;
+    for (partition, rows) in (0..).zip(&rows) {
+        same("adopted", rows, &read_all(&ours.address(), TOPIC, partition, 0)?)?;
+    }
+    if PlainClient::connect(&ours.address())?.init_producer_id()? < 702 {
+        return Err("a new producer got an id that adopted records have".to_owned());
+    }
+    Ok(Verdict::Held)
+}
+
+fn transactional() -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Codec::None).transactional();
+    if let Some(producer) = producer(1, 0) {
+        builder = builder.producer(producer);
+    }
+    builder.append(Timestamp::from_millis(1), None, Some(b"maybe"), &[]);
+    builder.build(Offset::ZERO, LeaderEpoch::ZERO).to_vec()
 }

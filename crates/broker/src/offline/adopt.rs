@@ -24,7 +24,7 @@ use super::{OfflineError, OfflineLog, OnProgress, UNDISTURBED, io_error};
 use crate::config::Config;
 use crate::control::OfflineControl;
 use crate::groups::OFFSETS_TOPIC;
-use crate::log_dirs::{LogDir, topic_id_of};
+use crate::log_dirs::{self, LogDir, topic_id_of};
 use crate::meta_properties::open_log_dirs;
 
 /// Ends the name of a folder that is not whole yet.
@@ -189,8 +189,8 @@ fn look(
         let own = log_dirs.iter().position(|dir| fs::canonicalize(&dir.path).is_ok_and(|path| path == *source));
         if own.is_none() && !options.unclean && is_unclean(source) {
             return Err(OfflineError::Refused(format!(
-                "{} is in use, or was not stopped cleanly: it has no .kafka_cleanshutdown. Stop its node with SIGTERM and \
-                 try again, or give --unclean to take what is there (a torn tail is cut)",
+                "{} is in use, or was not stopped cleanly: it has no mark of a clean stop (.kafka_cleanshutdown). Stop its \
+                 node with SIGTERM and try again, or give --unclean to take what is there (a torn tail is cut)",
                 source.display()
             )));
         }
@@ -258,11 +258,11 @@ fn look(
     Ok(found.into_values().collect())
 }
 
-/// A whole log directory of Kafka's (not a folder of copies) without its marker.
+/// A whole log directory (not a folder of copies) without Kafka's marker or ours.
 fn is_unclean(source: &Path) -> bool {
     source.join("meta.properties").exists()
         && !source.join(".kafka_cleanshutdown").exists()
-        && !source.join("ringlog.identity").exists()
+        && !log_dirs::was_stopped_cleanly(source)
 }
 
 fn look_for_id(folder: &Path) -> Result<TopicId, OfflineError> {
