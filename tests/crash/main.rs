@@ -116,6 +116,9 @@ fn main() {
             Ok(())
         };
         tally.judge(&format!("crash {}: kills at the moment meant", class.name), enough);
+        let least = outcome.in_flight_min.unwrap_or(0);
+        let busy = if least < IN_FLIGHT_MIN { Err(format!("only {least}")) } else { Ok(()) };
+        tally.judge(&format!("crash {}: at least {IN_FLIGHT_MIN} requests in flight at every kill", class.name), busy);
     }
     if wanted.is_empty() {
         let enough = if kills < KILLS_MIN { Err(format!("{kills} of at least {KILLS_MIN}")) } else { Ok(()) };
