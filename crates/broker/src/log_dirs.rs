@@ -316,11 +316,6 @@ pub(crate) fn was_stopped_cleanly(path: &Path) -> bool {
     fs::read_to_string(path.join(IDENTITY_FILE)).is_ok_and(|text| text.trim().ends_with(CLEAN))
 }
 
-/// Whether the last node of ours that wrote to the log directory `path` stopped cleanly, and none runs there now.
-pub(crate) fn was_stopped_cleanly(path: &Path) -> bool {
-    fs::read_to_string(path.join(IDENTITY_FILE)).is_ok_and(|text| text.trim().ends_with(CLEAN))
-}
-
 /// Names this boot of the machine and this mount of the file system, so that whoever finds the same later knows that the
 /// page cache lived: `<boot id> <mount id> <disk sequence>`. `None` when the kernel cannot tell (before 6.8, or in a
 /// container that hides the boot id).
@@ -375,7 +370,7 @@ mod tests {
         assert!(dir.poison("test: EIO".to_owned()));
         assert!(!dir.poison("test: EIO again".to_owned()), "told once");
         let (noted, waits) = std::sync::mpsc::channel();
-        dir.maintenance.post(move || drop(noted.send(()))).expect("room in the queue");
+        dir.maintenance.post(move || noted.send(()).expect("the test waits")).expect("room in the queue");
         waits.recv().expect("the note is written before this job");
         dir.mark_clean().expect("does nothing");
         drop(dir);
