@@ -24,7 +24,8 @@ use tokio::sync::Notify;
 use types::ShardId;
 use types::limits::{
     CONNECTION_BUFFER_BYTES, CONNECTION_HEAD_BYTES, CONNECTION_REQUESTS_IN_FLIGHT_MAX,
-    CONNECTION_REQUESTS_PER_TURN_MAX, CONNECTION_UNSENT_BYTES_MAX, REQUEST_HEADER_BYTES_MIN, SENDFILE_BYTES_MAX,
+    CONNECTION_REQUESTS_PER_TURN_MAX, CONNECTION_UNSENT_BYTES_MAX, REQUEST_HEADER_BYTES_MIN,
+    REQUEST_STALLED_MS_MAX, SENDFILE_BYTES_MAX,
 };
 
 use crate::dispatch;
@@ -81,6 +82,8 @@ pub(crate) struct Connection {
     client_id: RefCell<Arc<str>>,
     /// Size of the last request: the next one is likely as large.
     frame_bytes_last: Cell<usize>,
+    /// Memory is taken for a frame of which the rest has yet to come; when something of it last came.
+    holds_memory_since_ns: Cell<Option<u64>>,
     /// The fetch session last named to the client.
     pub(crate) session: Cell<Option<SessionId>>,
 }
@@ -155,6 +158,7 @@ impl Connection {
             compressed_batches: Cell::new(0),
             client_id: RefCell::new(Arc::from("")),
             frame_bytes_last: Cell::new(0),
+            holds_memory_since_ns: Cell::new(None),
             session: Cell::new(None),
         });
         if let Some(session) = origin.session {
@@ -187,6 +191,7 @@ impl Connection {
                 }
                 self.frame_bytes_last.set(frame_bytes);
                 if buffer.len() < frame_bytes {
+                    self.holds_memory_since_ns.set(grant.is_some().then(|| state.now().monotonic_ns));
                     // The rest of the frame in one read, into one piece of memory of its own.
                     if buffer.capacity() < frame_bytes {
                         let mut whole = BytesMut::with_capacity(frame_bytes);
@@ -197,6 +202,7 @@ impl Connection {
                 }
                 let mut frame = buffer.split_to(frame_bytes);
                 frame.advance(4);
+                self.holds_memory_since_ns.set(None);
                 self.active_ns.set(state.now().monotonic_ns);
                 if let Err(reason) = dispatch::dispatch(state, self, frame, grant.take()).await {
                     return End::Refused(reason);
@@ -324,6 +330,16 @@ impl Connection {
         let silent_ns = now_ns.saturating_sub(self.active_ns.get());
         if idle_ns_max < silent_ns && self.replies.borrow().is_idle() {
             tracing::debug!(peer = %self.peer, silent_ns, "idle connection closed (connections.max.idle.ms)");
+            self.close();
+        }
+    }
+
+    /// Ends the connection if it stopped in the middle of a large request: others wait for the memory that it holds.
+    pub(crate) fn close_if_stalled(&self, now_ns: u64) {
+        let Some(since_ns) = self.holds_memory_since_ns.get() else { return };
+        if REQUEST_STALLED_MS_MAX * 1_000_000 < now_ns.saturating_sub(since_ns) {
+            let frame_bytes = self.frame_bytes_last.get();
+            tracing::warn!(peer = %self.peer, frame_bytes, "connection closed: the rest of its request does not come");
             self.close();
         }
     }

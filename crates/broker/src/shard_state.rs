@@ -406,12 +406,13 @@ impl ShardState {
         self.node.connections.count(self.id, self.connections_open.get());
     }
 
-    /// Closes connections that said nothing for `connections.max.idle.ms`.
+    /// Closes connections that said nothing for `connections.max.idle.ms`, and those that hold memory and go on nowhere.
     fn close_idle_connections(&self) {
         let now_ns = self.now().monotonic_ns;
         let idle_ns_max = self.node.config.connection_idle_ms_max.map(|ms| ms.saturating_mul(1_000_000));
         self.connections.borrow_mut().retain(|connection| {
             let Some(connection) = connection.upgrade() else { return false };
+            connection.close_if_stalled(now_ns);
             if let Some(idle_ns_max) = idle_ns_max {
                 connection.close_if_idle(now_ns, idle_ns_max);
             }

@@ -44,6 +44,10 @@ pub const SENDFILE_BYTES_MAX: usize = 1024 * 1024;
 /// Slices below this are copied into the reply's own send (measured crossover with sendfile).
 pub const SENDFILE_BYTES_MIN: usize = 16 * 1024;
 
+/// Milliseconds that a connection may hold memory for a large request of which nothing more comes. A client gives its
+/// own request up after as long (`request.timeout.ms`).
+pub const REQUEST_STALLED_MS_MAX: u64 = 30_000;
+
 /// Slots of a shard's mailbox.
 pub const MAILBOX_SLOTS: usize = 4096;
 
