@@ -97,6 +97,38 @@ pub fn half_a_frame_holds_up_nobody() -> Result<Verdict, String> {
     Ok(Verdict::Held)
 }
 
+pub fn memory_held_by_half_a_request_is_given_back() -> Result<Verdict, String> {
+    let node = node("stalled", &["ringlog.memory.max.bytes=67108864"])?;
+    others_are_served(&node, 1)?;
+    let address = node.address();
+    PlainClient::connect(&address)?.create_topic(TOPIC, 1, &[])?;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(&address).map_err(text)?;
+        stream.write_all(&(33_554_000_u32).to_be_bytes()).map_err(text)?;
+        stream.write_all(&[0; 100_000]).map_err(text)?;
+        held.push(stream);
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    // Small requests need none of that memory; a large one waits, but not for ever.
+    others_are_served(&node, 2)?;
+    let begun = Instant::now();
+    let mut client = PlainClient::connect(&address)?;
+    client.set_patience(Duration::from_secs(60))?;
+    client.send_produce(TOPIC, 0, &batch_of(Codec::None, 1, 5, 150_000, None))?;
+    let acked = client.receive_produce()?;
+    println!("  a large request waited {:.1} s", begun.elapsed().as_secs_f64());
+    if acked.error != 0 {
+        return Err(format!("a large request: error code {}", acked.error));
+    }
+    for mut stream in held {
+        if !is_closed(&mut stream)? {
+            return Err("a half request still holds its memory".to_owned());
+        }
+    }
+    Ok(Verdict::Held)
+}
+
 pub fn a_length_that_cannot_be_closes_the_connection() -> Result<Verdict, String> {
     let node = node("bad-length", &["socket.request.max.bytes=1000000"])?;
     let too_large = 1_000_001_u32.to_be_bytes();

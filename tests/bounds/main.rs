@@ -26,6 +26,7 @@ type Test = fn() -> Result<Verdict, String>;
 
 const TESTS: &[(&str, Test)] = &[
     ("half_a_frame_holds_up_nobody", clients::half_a_frame_holds_up_nobody),
+    ("memory_held_by_half_a_request_is_given_back", clients::memory_held_by_half_a_request_is_given_back),
     ("a_length_that_cannot_be_closes_the_connection", clients::a_length_that_cannot_be_closes_the_connection),
     ("a_fetcher_that_stops_reading_is_not_read", clients::a_fetcher_that_stops_reading_is_not_read),
     ("a_producer_that_stops_reading_is_not_read", clients::a_producer_that_stops_reading_is_not_read),

@@ -82,6 +82,11 @@ impl PlainClient {
         Ok(PlainClient { stream: self.stream.try_clone().map_err(|e| e.to_string())?, correlation: 0 })
     }
 
+    /// Waits so long for an answer from now on.
+    pub fn set_patience(&mut self, patience: Duration) -> Io<()> {
+        self.stream.set_read_timeout(Some(patience)).map_err(|e| e.to_string())
+    }
+
     /// Sends any request; returns its number.
     pub fn send<'a, R: Request<'a>>(&mut self, version: i16, body: &R) -> Io<i32> {
         self.correlation += 1;
