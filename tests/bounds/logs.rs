@@ -303,6 +303,10 @@ pub fn foreign_folders_are_adopted_unless_they_clash() -> Result<Verdict, String
     refuses(adopt(&source, &data, &[])?, "was not stopped cleanly")?;
     theirs.stop()?;
     refuses(adopt(&source, &data, &[])?, "and this node's topic both-have-it has")?;
+    let (code, said) = adopt(&source, &data, &["--topic", TOPIC, "--dry-run"])?;
+    if code != 0 || !said.contains("2 partitions") || data.join(format!("{TOPIC}-0")).exists() {
+        return Err(format!("one topic, looked at: exit {code}: {said}"));
+    }
 
     // Folders alone, as somebody would copy them: one of two, then one without its id, then with records of transactions.
     let part = source.with_file_name("part");

@@ -49,6 +49,8 @@ pub enum Take {
 pub struct AdoptOptions {
     /// Log directories of the other node.
     pub sources: Vec<PathBuf>,
+    /// Only these topics; empty: all.
+    pub topics: Vec<String>,
     /// Copied or moved.
     pub take: Take,
     /// Topic configs, name and value, of every topic that becomes known here, but for internal ones. Without one of
@@ -204,6 +206,9 @@ fn look(
             if own.is_some() && image.partition(&partition.topic, partition.partition).is_some() {
                 continue;
             }
+            if !options.topics.is_empty() && !options.topics.iter().any(|topic| **topic == *partition.topic) {
+                continue;
+            }
             if LEFT_OUT.contains(&&*partition.topic) {
                 if own.is_none() {
                     report.left_out.push((folder, "belongs to the other cluster and means nothing here".to_owned()));
@@ -292,7 +297,7 @@ fn look_for_clashes(
         (None, Some(other)) => format!("has the topic id {id}, which is this node's topic {}", other.name),
         _ => return Ok(()),
     };
-    let cure = "Delete the topic here first, or adopt into another node";
+    let cure = "Delete the topic here first, adopt into another node, or name only other topics with --topic";
     Err(OfflineError::Refused(format!("{} {clash}. {cure}", folder.display())))
 }
 

@@ -33,6 +33,9 @@ pub(crate) struct Adopt {
     /// Set one of the node's values; wins over file and environment. May be given many times
     #[arg(long = "override", value_name = "NAME=VALUE")]
     overrides: Vec<String>,
+    /// Only this topic, such as one of many or all but __consumer_offsets. May be given many times
+    #[arg(long = "topic", value_name = "NAME")]
+    topics: Vec<String>,
     /// Rename the folders instead of copying them; only within one file system
     #[arg(long = "move")]
     moves: bool,
@@ -92,6 +95,7 @@ impl Adopt {
         let source = Source { file: self.properties.clone(), overrides: self.overrides.clone() };
         let options = AdoptOptions {
             sources: self.sources.clone(),
+            topics: self.topics.clone(),
             take: if self.moves { Take::Move } else { Take::Copy },
             configs,
             unclean: self.unclean,
