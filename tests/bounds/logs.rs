@@ -223,8 +223,8 @@ pub fn a_damaged_log_stays_offline_until_repaired() -> Result<Verdict, String> {
     fs::write(&log_flipped, content).map_err(|e| e.to_string())?;
 
     let (_, said) = start_and_greet(&mut node)?;
-    if !said.contains("1 OFFLINE") || PlainClient::connect(&address)?.fetch(TOPIC, 0, 0, 1 << 20)?.error == 0 {
-        return Err(format!("a log shorter than it was is served: {said}"));
+    if !said.contains("1 OFFLINE") || PlainClient::connect(&address)?.fetch(TOPIC, 0, 0, 1 << 20)?.error != 56 {
+        return Err(format!("a log shorter than it was is not refused with KAFKA_STORAGE_ERROR: {said}"));
     }
     node.stop()?;
     let (code, said) = repair(&folder, &[])?;

@@ -325,7 +325,10 @@ fn ask(state: &Rc<ShardState>, token: RequestToken) {
 /// Makes one partition's plan, on its home shard, which this is.
 pub(crate) fn plan_here(state: &Rc<ShardState>, from: ShardId, token: RequestToken, part: u32, fetch: &PartitionFetch) {
     let Some(partition) = state.partition(fetch.partition) else {
-        return state.planned(from, token, part, PartitionPlan::unknown(ErrorCode::NotLeaderOrFollower));
+        // Offline partitions are led here and nowhere else.
+        let offline = state.node.offline.reason(fetch.partition).is_some();
+        let error = if offline { ErrorCode::KafkaStorageError } else { ErrorCode::NotLeaderOrFollower };
+        return state.planned(from, token, part, PartitionPlan::unknown(error));
     };
     let mut step = partition.plan(state, fetch);
     if let PlanStep::Bytes(scan) = step
