@@ -464,7 +464,8 @@ impl Connection {
         let mut remote = self.traffic.remote_bytes.borrow_mut();
         let most = remote.iter().enumerate().max_by_key(|(_, bytes)| **bytes).map(|(home, bytes)| (home, *bytes));
         let better = most.filter(|(home, bytes)| bytes * 10 > total * 9 && *home != state.id.index());
-        if better.is_some() && !self.replies.borrow().is_idle() {
+        // Dirty: the flush at the end of this turn still holds it.
+        if better.is_some() && (self.dirty.get() || !self.replies.borrow().is_idle()) {
             return None;
         }
         remote.clear();

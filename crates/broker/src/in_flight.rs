@@ -3,6 +3,9 @@
 
 use crate::mail::RequestToken;
 
+/// A token's top bit is free for whoever keeps tokens among other numbers, as the shard's timers do.
+const GENERATIONS: u32 = 1 << 31;
+
 struct Slot<T> {
     generation: u32,
     value: Option<T>,
@@ -46,7 +49,7 @@ impl<T> InFlight<T> {
             return None;
         }
         let value = place.value.take()?;
-        place.generation = place.generation.wrapping_add(1);
+        place.generation = (place.generation + 1) % GENERATIONS;
         self.free.push(token.slot);
         Some(value)
     }
@@ -81,5 +84,16 @@ mod tests {
         assert_eq!(table.remove(first), None);
         assert_eq!(table.get_mut(second), Some(&mut "second"));
         assert_eq!((table.len(), table.tokens().count()), (1, 1));
+    }
+
+    #[test]
+    fn generation_never_reaches_the_top_bit() {
+        let mut table = InFlight::default();
+        table.slots.push(Slot { generation: GENERATIONS - 1, value: None });
+        table.free.push(0);
+        let last = table.insert("last");
+        assert_eq!(table.remove(last), Some("last"));
+        let next = table.insert("next");
+        assert_eq!((next.generation, table.get_mut(last)), (0, None));
     }
 }
