@@ -50,12 +50,23 @@ pub(crate) fn run(folder: &Path, effect: Effect) -> io::Result<usize> {
     Ok(0)
 }
 
-/// Takes a deleted topic's partition off the disk: renamed at once, so that a topic of the same name can have the
-/// folder, then removed.
-pub(crate) fn remove_folder(folder: &Path, gone: &Path) {
-    let removed = missing_is_done(fs::rename(folder, gone)).and_then(|()| missing_is_done(fs::remove_dir_all(gone)));
-    if let Err(error) = removed {
-        tracing::warn!(folder = %folder.display(), %error, "the folder of a deleted partition is left over; remove it by hand");
+/// Renames a deleted topic's partition, so that a topic of the same name can have the folder. Whether there is anything
+/// to remove now.
+pub(crate) fn put_aside(folder: &Path, gone: &Path) -> bool {
+    match fs::rename(folder, gone) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "the folder of a deleted partition is left over; remove it by hand");
+            false
+        }
+    }
+}
+
+/// Takes a deleted topic's partition, put aside before, off the disk.
+pub(crate) fn remove_folder(gone: &Path) {
+    if let Err(error) = missing_is_done(fs::remove_dir_all(gone)) {
+        tracing::warn!(folder = %gone.display(), %error, "the folder of a deleted partition is left over; remove it by hand");
     }
 }
 

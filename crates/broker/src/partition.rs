@@ -121,6 +121,8 @@ pub(crate) struct Partition {
     gathers: Cell<bool>,
     timer_ns: Cell<Option<u64>>,
     closed: RefCell<Option<oneshot::Sender<()>>>,
+    /// Its topic was deleted: nothing more is done to its files, whose names another topic may have by now.
+    removed: Cell<bool>,
     /// Told when what recovery ordered is on disk.
     ready: Notify,
 }
@@ -175,6 +177,7 @@ impl Partition {
             gathers: Cell::new(false),
             timer_ns: Cell::new(None),
             closed: RefCell::new(None),
+            removed: Cell::new(false),
             ready: Notify::new(),
         })
     }
@@ -218,6 +221,9 @@ impl Partition {
         info: &BatchInfo,
         waiting: Waiting,
     ) -> Result<(), (Waiting, ProduceOutcome)> {
+        if self.removed.get() {
+            return Err((waiting, Err(self.deleted())));
+        }
         if let Some(message) = self.log_dir.refusal() {
             return Err((waiting, Err(ProduceRefusal::new(ErrorCode::KafkaStorageError, message))));
         }
@@ -268,6 +274,10 @@ impl Partition {
         ProduceRefusal::new(code, format!("{}: {fault}", self.name))
     }
 
+    fn deleted(&self) -> ProduceRefusal {
+        ProduceRefusal::new(ErrorCode::UnknownTopicOrPartition, format!("{} was deleted", self.name))
+    }
+
     fn answer(&self, state: &Rc<ShardState>, waiting: Waiting, outcome: ProduceOutcome) {
         match waiting {
             Waiting::Request { origin, .. } => state.produced(origin, outcome),
@@ -285,6 +295,9 @@ impl Partition {
     /// Carries out what the log wants, and hears what happened, until it wants and says nothing.
     pub(crate) fn run(self: &Rc<Self>, state: &Rc<ShardState>) {
         self.gathers.set(false);
+        if self.removed.get() {
+            return;
+        }
         loop {
             let effect = self.inner.borrow_mut().log.poll_effect();
             if let Some(effect) = effect {
@@ -300,6 +313,10 @@ impl Partition {
 
     /// An operation of the log's is done.
     pub(crate) fn on_done(self: &Rc<Self>, state: &Rc<ShardState>, op: OpId, result: io::Result<usize>) {
+        if self.removed.get() {
+            // Its folder is gone or going: that a file is missing there says nothing of the disk.
+            return;
+        }
         if let Err(error) = &result {
             tracing::error!(partition = %self.name, dir = %self.log_dir.path.display(), %error, "log I/O failed");
         }
@@ -378,6 +395,7 @@ impl Partition {
                 if self.log_dir.poison(reason) {
                     state.give_up_leadership(&self.log_dir);
                 }
+                self.release_waiting();
             }
             LogEvent::StartMoved { log_start } => {
                 let mut inner = self.inner.borrow_mut();
@@ -431,6 +449,12 @@ impl Partition {
         for watcher in woken {
             state.wake_fetch(watcher.shard, watcher.token());
         }
+    }
+
+    /// What comes with a log's own progress will not come any more: nobody waits for it.
+    fn release_waiting(&self) {
+        self.ready.notify_waiters();
+        self.inner.borrow_mut().start_moves.clear();
     }
 
     fn wake_all(&self, state: &Rc<ShardState>) {
@@ -647,7 +671,7 @@ impl Partition {
     /// Tells `watcher` once when readers see more than `seen`; at once if they do already.
     pub(crate) fn watch(&self, state: &Rc<ShardState>, seen: Offset, watcher: Watcher) {
         let mut inner = self.inner.borrow_mut();
-        if seen < inner.leader.high_watermark() {
+        if self.removed.get() || seen < inner.leader.high_watermark() {
             drop(inner);
             state.wake_fetch(watcher.shard, watcher.token());
         } else {
@@ -734,7 +758,7 @@ impl Partition {
     /// Waits until what recovery ordered is on disk.
     pub(crate) async fn until_ready(&self) {
         let told = self.ready.notified();
-        if !self.with_log(|log| log.is_ready() || log.poisoned().is_some()) {
+        if !self.removed.get() && !self.with_log(|log| log.is_ready() || log.poisoned().is_some()) {
             told.await;
         }
     }
@@ -758,6 +782,7 @@ impl Partition {
 
     /// The topic is gone: whoever waits here is told.
     pub(crate) fn remove(self: &Rc<Self>, state: &Rc<ShardState>) {
+        self.removed.set(true);
         let mut inner = self.inner.borrow_mut();
         let mut parked = Vec::new();
         inner.parked.drain(&mut parked);
@@ -765,10 +790,14 @@ impl Partition {
         let appends: Vec<_> = tokens.into_iter().filter_map(|token| inner.appends.remove(token)).collect();
         drop(inner);
         for waiting in parked.into_iter().map(|acked| acked.waiting).chain(appends) {
-            let refusal = ProduceRefusal::new(ErrorCode::UnknownTopicOrPartition, format!("{} was deleted", self.name));
-            self.answer(state, waiting, Err(refusal));
+            self.answer(state, waiting, Err(self.deleted()));
         }
         self.wake_all(state);
+        self.release_waiting();
+        if let Some(closed) = self.closed.borrow_mut().take() {
+            // The node stops without waiting for it any longer.
+            let _ = closed.send(());
+        }
         state.runtime.cancel(self.number);
     }
 }

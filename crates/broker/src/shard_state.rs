@@ -378,7 +378,7 @@ impl ShardState {
     }
 
     fn fetch_timer(self: &Rc<Self>, number: u64) {
-        // The top bit of a generation is lost to the mark; a token that differs in it alone is 2^31 requests old.
+        // A token leaves its top bit free for the mark.
         let token = RequestToken::from_u64(number & !FETCH_TIMERS_FROM);
         fetch::on_deadline(self, token);
     }
@@ -713,9 +713,20 @@ impl ShardState {
         partition.log_dir.count(false);
         let folder = partition.dir();
         let gone = partition.log_dir.path.join(format!("{}.{}-delete", partition.name, key.topic));
-        let posted = partition.log_dir.maintenance.post(move || file_work::remove_folder(&folder, &gone));
-        if posted.is_err() {
-            tracing::warn!(partition = %partition.name, "the maintenance queue is full: the folder is removed at the next start");
+        // By the thread that does this folder's other work: after what the old topic ordered there, and before the first
+        // file of a new topic of the same name. Taking the records off the disk can wait behind a compaction.
+        let maintenance = partition.log_dir.maintenance.clone();
+        let put_aside = move || {
+            if file_work::put_aside(&folder, &gone)
+                && maintenance.post(move || file_work::remove_folder(&gone)).is_err()
+            {
+                tracing::warn!(
+                    "the maintenance queue is full: a deleted partition's folder is removed at the next start"
+                );
+            }
+        };
+        if partition.log_dir.files(&partition.dir()).post(put_aside).is_err() {
+            tracing::error!(partition = %partition.name, "the file-work queue is full: the folder of a deleted topic stays");
         }
     }
 

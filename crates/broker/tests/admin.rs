@@ -47,6 +47,10 @@ impl TestNode {
 
     /// A node over these folders within `folder`.
     fn start_in(folder: PathBuf, log_dirs: &[&str]) -> Self {
+        Self::start_with(folder, log_dirs, &[])
+    }
+
+    fn start_with(folder: PathBuf, log_dirs: &[&str], overrides: &[&str]) -> Self {
         let dirs: Vec<String> = log_dirs.iter().map(|dir| folder.join(dir).display().to_string()).collect();
         let mut raw = RawConfig::new();
         for line in [
@@ -55,7 +59,10 @@ impl TestNode {
             "ringlog.shards=2",
             "ringlog.http.listener=",
             "num.partitions=2",
-        ] {
+        ]
+        .iter()
+        .chain(overrides)
+        {
             raw.read_override(line).expect("an override");
         }
         let config = Config::prove(raw, Dynamic::NONE).expect("a config");
@@ -89,8 +96,18 @@ impl TestNode {
 
     /// Appends one record; its offset or an error.
     fn produce(&mut self, topic: &'static str, index: i32) -> Result<i64, ErrorCode> {
+        self.produce_keyed(topic, index, None, 1_700_000_000_000)
+    }
+
+    fn produce_keyed(
+        &mut self,
+        topic: &'static str,
+        index: i32,
+        key: Option<&[u8]>,
+        time_ms: i64,
+    ) -> Result<i64, ErrorCode> {
         let batch = BatchBuilder::new(Codec::None)
-            .append(Timestamp::from_millis(1_700_000_000_000), None, Some(b"value"), &[])
+            .append(Timestamp::from_millis(time_ms), key, Some(b"value"), &[])
             .build_unstamped();
         let partition = PartitionProduceData {
             index,
@@ -114,8 +131,17 @@ impl TestNode {
     }
 
     fn create(&mut self, name: &str) {
-        let topic =
-            CreatableTopic { name: name.into(), num_partitions: -1, replication_factor: -1, ..Default::default() };
+        self.create_with(name, Vec::new());
+    }
+
+    fn create_with(&mut self, name: &str, configs: Vec<CreatableTopicConfig<'_>>) {
+        let topic = CreatableTopic {
+            name: name.into(),
+            num_partitions: -1,
+            replication_factor: -1,
+            configs,
+            ..Default::default()
+        };
         let answer = self.ask(7, &CreateTopicsRequest { topics: vec![topic], ..Default::default() });
         assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
     }
@@ -400,4 +426,42 @@ fn missing_log_directory_takes_its_partitions_offline_and_no_others() {
     assert!(!folder.join("one/spread-1").exists(), "no empty log passes for the missing one");
     let mut node = TestNode::start_in(folder, &["one", "two"]);
     assert_eq!([0, 1].map(|index| node.produce("spread", index)), [Ok(2), Ok(1)]);
+}
+
+#[test]
+fn topic_created_again_is_not_swept_away_with_the_old_one() {
+    let folder = std::env::temp_dir().join(format!("ringlog-admin-again-{}", std::process::id()));
+    // One compaction at a byte a second keeps the thread busy that takes deleted topics off the disk.
+    let slow = ["log.cleaner.backoff.ms=1", "log.cleaner.io.max.bytes.per.second=1"];
+    let mut node = TestNode::start_with(folder, &["data"], &slow);
+    let compact =
+        CreatableTopicConfig { name: "cleanup.policy".into(), value: Some("compact".into()), ..Default::default() };
+    node.create_with("compacted", vec![compact]);
+    for (offset, day) in (0..4).enumerate() {
+        // Each in a segment of its own: they are a month apart.
+        let time_ms = 1_700_000_000_000 + day * 30 * 86_400_000;
+        assert_eq!(node.produce_keyed("compacted", 0, Some(b"key"), time_ms), Ok(offset as i64));
+    }
+    std::thread::sleep(std::time::Duration::from_secs(3));
+
+    node.create("again");
+    assert_eq!(node.produce("again", 0), Ok(0));
+    let name = DeleteTopicsRequest { topic_names: vec!["again".into()], timeout_ms: 5000, ..Default::default() };
+    assert_eq!(node.ask(5, &name).responses[0].error_code, 0);
+    node.create("again");
+    assert_eq!(node.produce("again", 0), Ok(0));
+
+    let folders: Vec<String> = std::fs::read_dir(node.folder.join("data"))
+        .expect("listed")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+        .filter(|name| name.starts_with("again-0"))
+        .collect();
+    assert_eq!(folders.len(), 2, "the old topic's records wait to be removed, beside the new one's: {folders:?}");
+    // The new one's is written after its first records; a closed log has it.
+    let folder = node.stop();
+    let id =
+        |name: &str| std::fs::read_to_string(folder.join("data").join(name).join("partition.metadata")).expect("read");
+    let old = folders.iter().find(|name| name.ends_with("-delete")).expect("put aside");
+    assert_ne!(id(old), id("again-0"), "each keeps its own topic id");
+    let _ = std::fs::remove_dir_all(folder);
 }
