@@ -29,8 +29,8 @@ use types::limits::{
 };
 
 use crate::dispatch;
-use crate::fetch::MovedSession;
-use crate::mail::Mail;
+use crate::fetch::{self, MovedSession};
+use crate::mail::{Mail, RequestToken};
 use crate::reply::{Reply, ReplyQueue, Segment, SlotId};
 use crate::shard_state::{ShardState, TRAFFIC_WINDOW_BYTES};
 
@@ -75,6 +75,10 @@ pub(crate) struct Connection {
     active_ns: Cell<u64>,
     /// Told when a reply left or the connection closed: the reader looks again whether it may go on.
     progress: Notify,
+    /// Told when the connection closed: whoever waits for its socket lets go of it.
+    ended: Notify,
+    /// Its fetches under way; they end with it.
+    pub(crate) fetches: RefCell<Vec<RequestToken>>,
     traffic: Traffic,
     waits_for_room: Cell<bool>,
     compressed_batches: Cell<u32>,
@@ -153,6 +157,8 @@ impl Connection {
             closed: Cell::new(false),
             active_ns: Cell::new(state.now().monotonic_ns),
             progress: Notify::new(),
+            ended: Notify::new(),
+            fetches: RefCell::default(),
             traffic: Traffic::default(),
             waits_for_room: Cell::new(false),
             compressed_batches: Cell::new(0),
@@ -323,6 +329,7 @@ impl Connection {
     pub(crate) fn close(&self) {
         self.closed.set(true);
         self.progress.notify_one();
+        self.ended.notify_waiters();
     }
 
     /// Ends the connection if nothing is under way and it was silent for longer than `idle_ns_max`.
@@ -417,7 +424,15 @@ impl Connection {
         self.awaiting_writable.set(true);
         let (connection, state) = (Rc::clone(self), Rc::clone(state));
         tokio::task::spawn_local(async move {
-            let writable = connection.socket.writable().await;
+            let ended = connection.ended.notified();
+            if connection.closed.get() {
+                return;
+            }
+            let writable = tokio::select! {
+                writable = connection.socket.writable() => writable,
+                // A client that reads nothing must not keep the descriptor.
+                () = ended => return,
+            };
             connection.awaiting_writable.set(false);
             match writable {
                 Ok(()) => connection.mark_dirty(&state),
@@ -474,7 +489,8 @@ impl Connection {
     }
 
     fn finish(self: Rc<Self>, state: &Rc<ShardState>, end: End, unread: BytesMut) {
-        self.closed.set(true);
+        self.close();
+        fetch::abandon(state, self.fetches.take());
         state.connection_closed();
         if let End::Move(home) = end {
             let origin = ConnectionOrigin {

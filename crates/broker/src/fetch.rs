@@ -238,6 +238,7 @@ pub(crate) fn start(
     };
     resolve(state, &mut in_flight);
     let token = state.fetches.borrow_mut().insert(in_flight);
+    connection.fetches.borrow_mut().push(token);
     ask(state, token);
     Ok(())
 }
@@ -470,6 +471,15 @@ pub(crate) fn on_deadline(state: &Rc<ShardState>, token: RequestToken) {
     }
 }
 
+/// The connection of these fetches ended: nobody waits for them, and each would hold the socket until its deadline, which
+/// the client chose.
+pub(crate) fn abandon(state: &Rc<ShardState>, tokens: Vec<RequestToken>) {
+    for token in tokens {
+        state.fetch_waits_no_more(token);
+        drop(state.fetches.borrow_mut().remove(token));
+    }
+}
+
 fn settle(state: &Rc<ShardState>, token: RequestToken) {
     let mut found = Vec::new();
     let (again, wait_until_ns) = {
@@ -501,6 +511,7 @@ fn settle(state: &Rc<ShardState>, token: RequestToken) {
         state.fetch_waits_no_more(token);
         let done = state.fetches.borrow_mut().remove(token);
         if let Some(done) = done {
+            done.connection.fetches.borrow_mut().retain(|other| *other != token);
             respond(state, done);
         }
     }

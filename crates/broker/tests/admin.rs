@@ -12,7 +12,7 @@ use wire::frame;
 use wire::{
     Api, ApiKey, OwnedResponse, Reader, Request, Writer, alter_configs_request, create_partitions_request,
     create_topics_request, delete_topics_request, describe_cluster_request, describe_configs_request,
-    describe_quorum_request, describe_topic_partitions_request, incremental_alter_configs_request,
+    describe_quorum_request, describe_topic_partitions_request, fetch_request, incremental_alter_configs_request,
     init_producer_id_request, list_config_resources_request, produce_request,
 };
 
@@ -24,6 +24,7 @@ use describe_cluster_request::DescribeClusterRequest;
 use describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
 use describe_quorum_request::DescribeQuorumRequest;
 use describe_topic_partitions_request::{DescribeTopicPartitionsRequest, TopicRequest};
+use fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use incremental_alter_configs_request::IncrementalAlterConfigsRequest;
 use init_producer_id_request::InitProducerIdRequest;
 use list_config_resources_request::ListConfigResourcesRequest;
@@ -464,4 +465,40 @@ fn topic_created_again_is_not_swept_away_with_the_old_one() {
     let old = folders.iter().find(|name| name.ends_with("-delete")).expect("put aside");
     assert_ne!(id(old), id("again-0"), "each keeps its own topic id");
     let _ = std::fs::remove_dir_all(folder);
+}
+
+#[test]
+fn long_poll_ends_with_its_connection() {
+    let mut node = TestNode::start("poll");
+    node.create("quiet");
+    let port = node.stream.peer_addr().expect("connected").port();
+    let partition = FetchPartition { partition: 0, partition_max_bytes: 1 << 20, ..Default::default() };
+    let topic = FetchTopic { topic: "quiet".into(), partitions: vec![partition], ..Default::default() };
+    let poll = FetchRequest {
+        max_wait_ms: 600_000,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        topics: vec![topic],
+        ..Default::default()
+    };
+    let mut writer = Writer::new();
+    frame::encode_request(&mut writer, 11, 7, Some("test"), &poll).expect("a request");
+    let mut client = TcpStream::connect(("127.0.0.1", port)).expect("connected");
+    client.write_all(&writer.into_bytes()).expect("sent");
+    // The node waits for records by now.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    drop(client);
+
+    // The client has closed and the node has not: CLOSE_WAIT, number 8.
+    let half_closed = || {
+        let sockets = std::fs::read_to_string("/proc/self/net/tcp").expect("a table of sockets");
+        let columns = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let node = format!(":{port:04X}");
+        columns.filter(|columns| columns.len() > 3 && columns[1].ends_with(&node) && columns[3] == "08").count()
+    };
+    let given_up = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while half_closed() > 0 || std::time::Instant::now() + std::time::Duration::from_secs(9) < given_up {
+        assert!(std::time::Instant::now() < given_up, "the fetch keeps the socket of a client that is gone");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
 }
