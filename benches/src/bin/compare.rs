@@ -111,7 +111,7 @@ impl Drop for Running {
 }
 
 /// 8 partitions of 64 MiB retained, an active segment and one about to be deleted.
-const SETTLED_BYTES: u64 = 8 * 128 << 20;
+const SETTLED_BYTES: u64 = (8 * 128) << 20;
 
 const SMALL_LOGS: [&str; 6] = [
     "log.segment.bytes=33554432",
