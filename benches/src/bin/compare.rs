@@ -298,13 +298,9 @@ fn main() -> io::Result<()> {
         .collect();
     // The driver is this thread; whoever it starts is pinned apart.
     std::fs::create_dir_all(&options.dir)?;
-    let header = format!(
-        "{}\n{} on {}, {rounds} rounds of {} s",
-        machine(),
-        commit(),
-        file_system(&options.dir),
-        options.seconds
-    );
+    let commit = commit();
+    let header =
+        format!("{}\n{} on {}, {rounds} rounds of {} s", machine(), commit, file_system(&options.dir), options.seconds);
     eprintln!("{header}");
     let mut running = Vec::new();
     for (number, target) in options.targets.iter().enumerate() {
@@ -349,7 +345,7 @@ fn main() -> io::Result<()> {
     println!("{header}\n\n{table}");
     if let Some(folder) = &options.save {
         let date = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME)?.tv_sec() / 86_400;
-        let folder = folder.join(format!("{}_{}_speed", date_of(date), commit()));
+        let folder = folder.join(format!("{}_{commit}_speed", date_of(date)));
         std::fs::create_dir_all(&folder)?;
         let name = format!("{}.md", file_system(&options.dir));
         std::fs::write(folder.join(&name), format!("{header}\n\n{table}\n```\n{log}```\n"))?;
