@@ -3,13 +3,36 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use shard::file::{atomic_write_blocking, sync_dir_blocking};
 use shard::{LogFile, OpenMode};
 use storage::Effect;
 
+/// How long file work waits for a descriptor before it asks again.
+pub(crate) const DESCRIPTORS_RETRY: Duration = Duration::from_millis(100);
+
+/// Whether a file could not be opened because too many are: connections may have taken every descriptor. That says
+/// nothing of the disk, so what cannot fail without consequence (a sync, a cut) waits for one.
+pub(crate) fn lacks_descriptors(error: &io::Error) -> bool {
+    // ENFILE and EMFILE.
+    matches!(error.raw_os_error(), Some(23 | 24))
+}
+
 /// Carries out one effect in `folder`, the partition's. Returns 0.
-pub(crate) fn run(folder: &Path, effect: Effect) -> io::Result<usize> {
+pub(crate) fn run(folder: &Path, effect: &Effect) -> io::Result<usize> {
+    loop {
+        match run_once(folder, effect) {
+            Err(error) if lacks_descriptors(&error) => {
+                tracing::error!(folder = %folder.display(), %error, "no descriptor for file work; it waits (raise ulimit -n)");
+                std::thread::sleep(DESCRIPTORS_RETRY);
+            }
+            other => return other,
+        }
+    }
+}
+
+fn run_once(folder: &Path, effect: &Effect) -> io::Result<usize> {
     match effect {
         Effect::Create { file, .. } => {
             fs::create_dir_all(folder)?;
@@ -19,7 +42,7 @@ pub(crate) fn run(folder: &Path, effect: Effect) -> io::Result<usize> {
             let file = LogFile::open_blocking(folder.join(file.to_string()), OpenMode::ReadWrite)?;
             let mut written = 0;
             for buffer in buffers {
-                file.write_at_blocking(position + written as u64, &buffer)?;
+                file.write_at_blocking(position + written as u64, buffer)?;
                 written += buffer.len();
             }
             return Ok(written);
@@ -35,11 +58,11 @@ pub(crate) fn run(folder: &Path, effect: Effect) -> io::Result<usize> {
         }
         Effect::WriteFile { file, bytes, .. } => {
             fs::create_dir_all(folder)?;
-            atomic_write_blocking(folder, &file.to_string(), &bytes)?;
+            atomic_write_blocking(folder, &file.to_string(), bytes)?;
         }
         Effect::Truncate { file, bytes, .. } => {
             let file = LogFile::open_blocking(folder.join(file.to_string()), OpenMode::ReadWrite)?;
-            file.truncate_blocking(bytes)?;
+            file.truncate_blocking(*bytes)?;
             file.sync_blocking()?;
         }
         Effect::Rename { from, to, .. } => {

@@ -27,6 +27,7 @@ use types::limits::WRITEBACK_STEP_BYTES;
 use types::{ErrorCode, LeaderEpoch, Now, Offset, ShardId, Timestamp, TopicPartition};
 
 use crate::fetch::{Isolation, PartitionFetch, PartitionPlan};
+use crate::file_work;
 use crate::in_flight::InFlight;
 use crate::log_dirs::LogDir;
 use crate::mail::{Origin, PartitionKey, RequestToken, VisibleOffsets};
@@ -722,19 +723,31 @@ impl Partition {
                 }
                 Err(error) => state.complete_later(token, Err(error)),
             },
-            Effect::Sync { file, .. } => match self.open(state, file) {
-                Ok(opened) => {
-                    let durable = self.with_log(|log| log.config().is_durable());
-                    state.sync(token, opened, durable, &self.log_dir);
-                }
-                Err(error) => state.complete_later(token, Err(error)),
-            },
+            Effect::Sync { file, .. } => self.sync(state, token, file),
             other => {
                 if let Effect::Rename { op, .. } | Effect::Delete { op, .. } = &other {
                     self.inner.borrow_mut().renames.insert(*op);
                 }
                 state.file_work(token, &self.log_dir, self.dir(), other);
             }
+        }
+    }
+
+    fn sync(self: &Rc<Self>, state: &Rc<ShardState>, token: RequestToken, file: FileName) {
+        match self.open(state, file) {
+            Ok(opened) => {
+                let durable = self.with_log(|log| log.config().is_durable());
+                state.sync(token, opened, durable, &self.log_dir);
+            }
+            // A failed fsync is final, but this one was not even begun.
+            Err(error) if file_work::lacks_descriptors(&error) => {
+                let (partition, state) = (Rc::clone(self), Rc::clone(state));
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(file_work::DESCRIPTORS_RETRY).await;
+                    partition.sync(&state, token, file);
+                });
+            }
+            Err(error) => state.complete_later(token, Err(error)),
         }
     }
 

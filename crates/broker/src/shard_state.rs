@@ -455,7 +455,7 @@ impl ShardState {
     pub(crate) fn file_work(self: &Rc<Self>, token: RequestToken, dir: &LogDir, folder: PathBuf, effect: Effect) {
         let completer = self.completer.clone();
         let thread = if matches!(effect, Effect::Delete { .. }) { &dir.maintenance } else { dir.files(&folder) };
-        let posted = thread.post(move || completer.complete(token.to_u64(), file_work::run(&folder, effect)));
+        let posted = thread.post(move || completer.complete(token.to_u64(), file_work::run(&folder, &effect)));
         if posted.is_err() {
             self.complete_later(token, Err(io::Error::other("the maintenance thread's queue is full")));
         }

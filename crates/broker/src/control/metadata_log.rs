@@ -328,7 +328,7 @@ fn perform(folder: &Path, effect: Effect) -> io::Result<usize> {
     if let (Effect::Write { .. }, Some(errno)) = (&effect, fault_injection::FAIL_WRITES.get()) {
         return Err(io::Error::from_raw_os_error(errno));
     }
-    file_work::run(folder, effect)
+    file_work::run(folder, &effect)
 }
 
 fn file_fault(what: &'static str) -> impl Fn(io::Error) -> MetadataLogFault {

@@ -91,7 +91,7 @@ impl OfflineLog {
             while let Some(effect) = self.log.poll_effect() {
                 is_idle = false;
                 let op = effect.op();
-                let result = file_work::run(&self.folder, effect);
+                let result = file_work::run(&self.folder, &effect);
                 let outcome = result.as_ref().map(|&bytes| bytes).map_err(IoFault::from);
                 self.log.on_done(shard::clock::read(), op, outcome);
                 result.map_err(io_error(&self.folder, "cannot be written"))?;
