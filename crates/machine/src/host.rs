@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use types::{Now, Offset};
 
+use crate::mutants::Mutant;
 use crate::{Decision, Machine, Ticket};
 
 /// Names a batch of records on its way to the log. They are numbered in the order they must be appended.
@@ -154,7 +155,7 @@ impl<M: Machine> Host<M> {
         let until = if self.unsent.is_empty() { self.batches_taken.checked_sub(1) } else { Some(self.batches_taken) };
         for (ticket, reply) in self.decision.replies.drain(..) {
             match until {
-                Some(until) if self.batches_committed <= until => {
+                Some(until) if self.batches_committed <= until && !Mutant::CommitAckedBeforeItIsLogged.is_armed() => {
                     self.withheld.push_back((BatchId(until), ticket, reply));
                 }
                 _ => self.ready.push((ticket, reply)),

@@ -13,6 +13,7 @@
 //! ([`Host::abandon`]) and builds a new one from the committed log ([`Machine::replay`]). There is no undo to get wrong.
 
 mod host;
+pub mod mutants;
 
 pub use host::{Batch, BatchId, Host};
 

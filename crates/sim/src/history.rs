@@ -1,9 +1,12 @@
 //! What was asked of the log and what it answered: the memory against which invariants judge.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use batch::{BatchInfo, BatchView, Inflated};
 use bytes::BytesMut;
+use coordinator::{Command, Reply};
+use machine::Ticket;
 use storage::Offsets;
 use types::{LeaderEpoch, Offset, Timestamp};
 
@@ -182,6 +185,33 @@ pub enum Stop {
 /// What invariants see, in order.
 #[derive(Debug)]
 pub enum Seen<'a> {
+    /// A group coordinator takes a request.
+    GroupAsked {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// What is asked.
+        command: &'a Command,
+        /// When.
+        now: Timestamp,
+    },
+    /// It answered, in the order of its decisions.
+    GroupAnswered {
+        /// Whom.
+        ticket: Ticket,
+        /// What.
+        reply: &'a Reply,
+        /// When.
+        now: Timestamp,
+    },
+    /// The coordinator ended; whoever has no answer yet gets none.
+    CoordinatorEnded,
+    /// The groups that the coordinator knows.
+    GroupsThere {
+        /// Their ids.
+        groups: &'a [Arc<str>],
+        /// Whether it has just been loaded.
+        loaded: bool,
+    },
     /// A leader epoch began.
     EpochBegan {
         /// Which.

@@ -1,16 +1,19 @@
 //! A deterministic simulator of one node: the sans-IO parts of Ringlog over a modelled disk, with faults, judged by
 //! invariants. One seed, one run, to the byte; no task, clock, socket or real file anywhere.
 //!
-//! Read in this order: [`scenario`] says what a run is made of; [`world`] runs it; [`disk`] is what it runs on and what
+//! Read in this order: [`scenario`] says what a run is made of; [`world`] runs it, with a
+//! [`group_world`] for what a group coordinator makes of its log; [`disk`] is what it runs on and what
 //! can go wrong there; [`invariants`] (one file each) is what must hold; [`history`] is what they judge by. `storage::mutants`
 //! are rules broken on purpose, each of which some scenario must catch (`tests/mutants.rs`).
 //!
-//! Does not check: more than one node, transactions, the bound of `flush.ms`, the coordinator, the metadata quorum, reads that fail,
+//! Does not check: more than one node, transactions, the bound of `flush.ms`, the metadata quorum, reads that fail,
 //! a host that reorders what one effect does.
 
 pub mod client;
 pub mod disk;
+pub mod effects;
 pub mod faults;
+pub mod group_world;
 pub mod history;
 pub mod invariants;
 pub mod rng;
@@ -19,7 +22,9 @@ pub mod trace;
 pub mod world;
 
 use faults::Tally;
-use scenario::Scenario;
+use group_world::GroupWorld;
+use scenario::{Hosts, Scenario};
+use trace::Trace;
 use world::{Violation, World};
 
 /// What a run came to.
@@ -38,15 +43,28 @@ pub struct Outcome {
 /// Runs one seed of a scenario.
 #[must_use]
 pub fn run(scenario: Scenario, seed: u64) -> Outcome {
-    let mut world = World::new(scenario, seed, false);
-    let violation = world.run().err();
-    Outcome { seed, trace_hash: world.trace().hash(), tally: world.tally().clone(), violation }
+    let (violation, trace, tally) = run_traced(scenario, seed, false);
+    Outcome { seed, trace_hash: trace.hash(), tally, violation }
 }
 
 /// Runs one seed and keeps what happened, line by line, for reading.
 #[must_use]
 pub fn explain(scenario: Scenario, seed: u64) -> (Option<Violation>, Vec<String>) {
-    let mut world = World::new(scenario, seed, true);
-    let violation = world.run().err();
-    (violation, world.trace().lines().to_vec())
+    let (violation, trace, _) = run_traced(scenario, seed, true);
+    (violation, trace.lines().to_vec())
+}
+
+fn run_traced(scenario: Scenario, seed: u64, keep_lines: bool) -> (Option<Violation>, Trace, Tally) {
+    match scenario.hosts {
+        Hosts::Log => {
+            let mut world = World::new(scenario, seed, keep_lines);
+            let violation = world.run().err();
+            (violation, world.trace().clone(), world.tally().clone())
+        }
+        Hosts::Groups => {
+            let mut world = GroupWorld::new(scenario, seed, keep_lines);
+            let violation = world.run(scenario.steps).err();
+            (violation, world.trace().clone(), world.tally().clone())
+        }
+    }
 }

@@ -29,9 +29,12 @@ fn options() -> Result<Options, String> {
                 options.scenarios = vec![scenario];
             }
             "--mutant" => {
-                let mutant = Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == value);
-                let mutant = mutant.ok_or_else(|| format!("no mutant is called {value}"))?;
-                if !Mutant::arm(Some(mutant)) {
+                let in_log = Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == value);
+                let in_host = machine::mutants::Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == value);
+                if in_log.is_none() && in_host.is_none() {
+                    return Err(format!("no mutant is called {value}"));
+                }
+                if !Mutant::arm(in_log) || !machine::mutants::Mutant::arm(in_host) {
                     return Err("mutants need a build with --features mutants".to_owned());
                 }
             }

@@ -5,6 +5,15 @@ use storage::{CleanupPolicy, LogConfig};
 use crate::faults::Fault;
 use crate::rng::Rng;
 
+/// What stands on the log, and so what is judged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hosts {
+    /// Nothing: clients append to it ([`crate::world`]).
+    Log,
+    /// A group coordinator ([`crate::group_world`]).
+    Groups,
+}
+
 /// A family of runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Scenario {
@@ -18,6 +27,8 @@ pub struct Scenario {
     pub deletes: bool,
     /// Whether the topic is compacted.
     pub compacts: bool,
+    /// What stands on the log.
+    pub hosts: Hosts,
     /// Steps of the phase with faults.
     pub steps: u64,
     /// Whether every ack is taken to outlive the loss of power, also where acks do not wait for fsync. Not so.
@@ -32,6 +43,7 @@ pub const SCENARIOS: &[Scenario] = &[
         durable: None,
         deletes: true,
         compacts: false,
+        hosts: Hosts::Log,
         steps: 120,
         every_ack_is_durable: false,
     },
@@ -41,6 +53,7 @@ pub const SCENARIOS: &[Scenario] = &[
         durable: None,
         deletes: true,
         compacts: false,
+        hosts: Hosts::Log,
         steps: 160,
         every_ack_is_durable: false,
     },
@@ -50,6 +63,7 @@ pub const SCENARIOS: &[Scenario] = &[
         durable: None,
         deletes: true,
         compacts: false,
+        hosts: Hosts::Log,
         steps: 160,
         every_ack_is_durable: false,
     },
@@ -59,6 +73,7 @@ pub const SCENARIOS: &[Scenario] = &[
         durable: None,
         deletes: false,
         compacts: false,
+        hosts: Hosts::Log,
         steps: 160,
         every_ack_is_durable: false,
     },
@@ -68,6 +83,7 @@ pub const SCENARIOS: &[Scenario] = &[
         durable: None,
         deletes: true,
         compacts: false,
+        hosts: Hosts::Log,
         steps: 160,
         every_ack_is_durable: false,
     },
@@ -77,6 +93,7 @@ pub const SCENARIOS: &[Scenario] = &[
         durable: None,
         deletes: false,
         compacts: false,
+        hosts: Hosts::Log,
         steps: 160,
         every_ack_is_durable: false,
     },
@@ -86,6 +103,7 @@ pub const SCENARIOS: &[Scenario] = &[
         durable: None,
         deletes: false,
         compacts: true,
+        hosts: Hosts::Log,
         steps: 240,
         every_ack_is_durable: false,
     },
@@ -104,6 +122,7 @@ pub const SCENARIOS: &[Scenario] = &[
         durable: None,
         deletes: true,
         compacts: true,
+        hosts: Hosts::Log,
         steps: 240,
         every_ack_is_durable: false,
     },
@@ -113,7 +132,27 @@ pub const SCENARIOS: &[Scenario] = &[
         durable: None,
         deletes: true,
         compacts: false,
+        hosts: Hosts::Log,
         steps: 240,
+        every_ack_is_durable: false,
+    },
+    Scenario {
+        name: "groups",
+        faults: &[
+            Fault::ProcessKill,
+            Fault::PowerLoss,
+            Fault::CrashInRecovery,
+            Fault::WriteError,
+            Fault::SyncError,
+            Fault::FileError,
+            Fault::DiskFull,
+            Fault::ShortWrite,
+        ],
+        durable: None,
+        deletes: false,
+        compacts: true,
+        hosts: Hosts::Groups,
+        steps: 300,
         every_ack_is_durable: false,
     },
 ];
@@ -134,6 +173,7 @@ pub const CANARY: Scenario = Scenario {
     durable: Some(false),
     deletes: false,
     compacts: false,
+    hosts: Hosts::Log,
     steps: 160,
     every_ack_is_durable: true,
 };
@@ -184,9 +224,17 @@ impl Drawn {
             config.min_compaction_lag_ms = one_of(rng, &[0, 1_000]);
             config.delete_retention_ms = one_of(rng, &[0, 5_000, 100_000_000]);
         }
+        if scenario.hosts == Hosts::Groups {
+            // A group of a few members must fit a segment.
+            config.segment_bytes = one_of(rng, &[2_500, 6_000]);
+        }
         let mut faults: Vec<Fault> = scenario.faults.iter().copied().filter(|_| rng.chance(700)).collect();
         if faults.is_empty() {
             faults = scenario.faults.to_vec();
+        }
+        if scenario.hosts == Hosts::Groups && !durable {
+            // Without fsync nothing is promised of what these take.
+            faults.retain(|fault| !matches!(fault, Fault::PowerLoss | Fault::SyncError));
         }
         Self { config, faults, crash_permille: one_of(rng, &[5, 15, 40]), fail_permille: one_of(rng, &[5, 30, 80]) }
     }

@@ -6,17 +6,17 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use replica::{Leader, Parked};
 use storage::compaction::CompactionJob;
 use storage::{
-    Admission, AppendFault, Effect, FileName, IoFault, LastStop, LogEvent, Offsets, PartitionLog, ReadRange, ReadStep,
-    RecoverFault, RecoveryHints, SegmentFileKind, Stage, TimeStep, recover,
+    Admission, AppendFault, Effect, FileName, IoFault, LastStop, LogEvent, Offsets, PartitionLog, ReadRange,
+    RecoverFault, RecoveryHints, SegmentFileKind, TimeStep, recover,
 };
 use types::{LeaderEpoch, Now, Offset, PartitionIndex, Timestamp, TopicPartition};
 
 use crate::client::{Client, Next, make_batch};
-use crate::disk::{Disk, Inode, Writer};
+use crate::disk::{Disk, Writer};
+use crate::effects::{Injector, READ_STEPS_MAX, Work, read_file, read_range};
 use crate::faults::{Fault, Tally};
 use crate::history::{Fate, Found, History, Placed, Seen, SentId, Stop};
 use crate::invariants::{self, Invariant};
@@ -33,19 +33,10 @@ pub struct Violation {
     pub detail: String,
 }
 
-type Checked<T = ()> = Result<T, Violation>;
+pub(crate) type Checked<T = ()> = Result<T, Violation>;
 
-fn violation(invariant: &str, detail: impl Into<String>) -> Violation {
+pub(crate) fn violation(invariant: &str, detail: impl Into<String>) -> Violation {
     Violation { invariant: invariant.to_owned(), detail: detail.into() }
-}
-
-/// An operation under way.
-struct Work {
-    effect: Effect,
-    /// The file, found when the operation began.
-    inode: Option<Inode>,
-    /// What a sync covers.
-    mark: u64,
 }
 
 /// Where a written batch lies, for knowing what recovery need not read.
@@ -104,8 +95,6 @@ pub struct World {
     trace: Trace,
 }
 
-/// How far a retried read may go before it is called endless.
-const READ_STEPS_MAX: usize = 64;
 const MS: u64 = 1_000_000;
 /// Where a batch holds its leader epoch.
 const EPOCH_BYTES: std::ops::Range<u64> = 12..16;
@@ -383,7 +372,7 @@ impl World {
             up.compaction = up.log.begin_compaction(now, up.leader.high_watermark());
             return self.pump();
         };
-        let budget = if self.fails(Fault::DiskFull) { self.rng.index(20) } else { usize::MAX };
+        let budget = if self.injector().fails(Fault::DiskFull) { self.rng.index(20) } else { usize::MAX };
         let seen = self.disk.clone();
         let outcome = job.run(&seen, &mut Writer::new(&mut self.disk, budget));
         self.trace.numbers(&[13, u64::from(outcome.is_ok())]);
@@ -409,37 +398,11 @@ impl World {
     /// Reads once; `None` when there is nothing.
     fn read(&mut self, range: &ReadRange) -> Checked<Option<Vec<u8>>> {
         let up = self.up.as_ref().expect("the node is up");
-        let out_of_range =
-            |fault: &dyn std::fmt::Display| violation("reads_match_appends", format!("{range:?}: {fault}"));
-        let mut step = up.log.read(range).map_err(|fault| out_of_range(&fault))?;
-        for _ in 0..READ_STEPS_MAX {
-            match step {
-                ReadStep::Empty => return Ok(None),
-                ReadStep::Slice(slice) => {
-                    let bytes = self.read_file(&slice.file, slice.position, slice.bytes as usize)?;
-                    if bytes.len() < slice.bytes as usize {
-                        return Err(out_of_range(&format!("{slice:?} goes beyond the file")));
-                    }
-                    return Ok(Some(bytes));
-                }
-                ReadStep::Scan(scan) => {
-                    let bytes = self.read_file(&scan.file, scan.position, scan.bytes)?;
-                    step = up.log.resume_read(range, scan, &bytes).map_err(|fault| out_of_range(&fault))?;
-                }
-            }
-        }
-        Err(out_of_range(&"no end of scans"))
+        read_range(&up.log, &self.disk, range).map_err(|reason| violation("reads_match_appends", reason))
     }
 
     fn read_file(&self, file: &FileName, position: u64, bytes: usize) -> Checked<Vec<u8>> {
-        let name = file.to_string();
-        // A rename may have happened before the log has heard of it: then the file is at its new name.
-        let inode = self
-            .disk
-            .open(&name)
-            .or_else(|| self.disk.open(&file.at(Stage::Live).to_string()))
-            .ok_or_else(|| violation("reads_match_appends", format!("a read of {name}, which is not there")))?;
-        Ok(self.disk.read(inode, position, bytes).to_vec())
+        read_file(&self.disk, file, position, bytes).map_err(|reason| violation("reads_match_appends", reason))
     }
 
     fn read_somewhere(&mut self) -> Checked {
@@ -582,17 +545,10 @@ impl World {
 
     fn begin(&mut self, effect: Effect) -> Checked {
         self.trace.line("begin", &effect);
-        let file = match &effect {
-            Effect::Write { file, .. } | Effect::Sync { file, .. } | Effect::Truncate { file, .. } => Some(*file),
-            _ => None,
-        };
-        let inode = file.and_then(|file| self.disk.open(&file.to_string()));
-        if let (Some(file), None) = (file, inode) {
-            return Err(violation("effects_name_files_that_exist", format!("{effect:?}: no {file}")));
-        }
         self.trace.numbers(&[3, effect.op().0]);
-        let mark = self.disk.mark();
-        self.up().work.push(Work { effect, inode, mark });
+        let work = Work::begin(&self.disk, effect);
+        let work = work.map_err(|reason| violation("effects_name_files_that_exist", reason))?;
+        self.up().work.push(work);
         Ok(())
     }
 
@@ -704,79 +660,22 @@ impl World {
         self.open_if_settled()
     }
 
-    fn fails(&mut self, fault: Fault) -> bool {
-        let fails = self.faults_on && self.drawn.may(fault) && self.rng.chance(self.drawn.fail_permille);
-        if fails {
-            self.tally.count(fault, true);
-        }
-        fails
+    fn injector(&mut self) -> Injector<'_> {
+        Injector { rng: &mut self.rng, drawn: &self.drawn, tally: &mut self.tally, on: self.faults_on }
     }
 
     /// Does the operation on the disk, well or badly.
     fn finish(&mut self, work: &Work) -> Result<usize, IoFault> {
-        match &work.effect {
-            Effect::Write { position, buffers, file, .. } => {
-                let bytes: Vec<u8> = buffers.iter().flat_map(|buffer: &Bytes| buffer.to_vec()).collect();
-                let some = self.rng.index(bytes.len() + 1);
-                let (written, result) = if self.fails(Fault::WriteError) {
-                    (some, Err(IoFault::DEVICE))
-                } else if self.fails(Fault::DiskFull) {
-                    (some, Err(IoFault::DISK_FULL))
-                } else if some < bytes.len() && self.fails(Fault::ShortWrite) {
-                    (some, Ok(some))
-                } else {
-                    (bytes.len(), Ok(bytes.len()))
-                };
-                if let Some(inode) = work.inode {
-                    self.disk.write(inode, *position, &bytes[..written]);
-                }
-                if written == bytes.len() {
-                    self.note_batches(file, *position, &bytes);
-                }
-                result
-            }
-            Effect::Sync { .. } => {
-                let Some(inode) = work.inode else { return Ok(0) };
-                if self.fails(Fault::SyncError) {
-                    self.disk.sync_failed(inode, work.mark, &mut self.rng);
-                    return Err(IoFault::DEVICE);
-                }
-                self.disk.sync(inode, work.mark);
-                Ok(0)
-            }
-            _ => {
-                let full = matches!(work.effect, Effect::Create { .. } | Effect::WriteFile { .. })
-                    && self.fails(Fault::DiskFull);
-                let fault = if full {
-                    Some(IoFault::DISK_FULL)
-                } else if self.fails(Fault::FileError) {
-                    Some(IoFault::DEVICE)
-                } else {
-                    None
-                };
-                if fault.is_none() || self.rng.chance(500) {
-                    self.change_files(work);
-                }
-                fault.map_or(Ok(0), Err)
+        let mut chance =
+            Injector { rng: &mut self.rng, drawn: &self.drawn, tally: &mut self.tally, on: self.faults_on };
+        let result = work.finish(&mut self.disk, &mut chance);
+        if let (Effect::Write { file, position, .. }, Ok(written)) = (&work.effect, &result) {
+            let bytes = work.bytes();
+            if *written == bytes.len() {
+                self.note_batches(file, *position, &bytes);
             }
         }
-    }
-
-    fn change_files(&mut self, work: &Work) {
-        match &work.effect {
-            Effect::Create { file, .. } => self.disk.create(&file.to_string()),
-            Effect::SyncDir { .. } => self.disk.sync_names(work.mark),
-            Effect::WriteFile { file, bytes, .. } => self.disk.replace(&file.to_string(), bytes),
-            Effect::Truncate { bytes, .. } => {
-                if let Some(inode) = work.inode {
-                    self.disk.truncate(inode, *bytes);
-                    self.disk.sync(inode, self.disk.mark());
-                }
-            }
-            Effect::Rename { from, to, .. } => self.disk.rename(&from.to_string(), &to.to_string()),
-            Effect::Delete { file, .. } => self.disk.delete(&file.to_string()),
-            Effect::Write { .. } | Effect::Sync { .. } => {}
-        }
+        result
     }
 
     fn note_batches(&mut self, file: &FileName, position: u64, bytes: &[u8]) {
@@ -870,24 +769,10 @@ impl World {
         }
     }
 
-    /// An operation that nobody waits for any more: done, half done or not done.
     fn abandon(&mut self, work: &Work) {
-        match (&work.effect, self.rng.below(3)) {
-            (_, 0) => {}
-            (Effect::Write { position, buffers, file, .. }, chance) => {
-                let bytes: Vec<u8> = buffers.iter().flat_map(|buffer: &Bytes| buffer.to_vec()).collect();
-                let some = if chance == 1 { bytes.len() } else { self.rng.index(bytes.len() + 1) };
-                if let Some(inode) = work.inode {
-                    self.disk.write(inode, *position, &bytes[..some]);
-                    self.note_batches(file, *position, &bytes[..some]);
-                }
-            }
-            (Effect::Sync { .. }, _) => {
-                if let Some(inode) = work.inode {
-                    self.disk.sync(inode, work.mark);
-                }
-            }
-            _ => self.change_files(work),
+        let written = work.abandon(&mut self.disk, &mut self.rng);
+        if let Effect::Write { file, position, .. } = &work.effect {
+            self.note_batches(file, *position, &written);
         }
     }
 

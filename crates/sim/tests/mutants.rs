@@ -5,11 +5,33 @@ use std::panic::catch_unwind;
 use sim::scenario::Scenario;
 use storage::mutants::Mutant;
 
+/// A broken rule of a log, or of a machine's host.
+#[derive(Clone, Copy, Debug)]
+enum Broken {
+    Log(Mutant),
+    Host(machine::mutants::Mutant),
+}
+
+impl Broken {
+    fn arm(mutant: Option<Self>) -> bool {
+        let (log, host) = match mutant {
+            None => (None, None),
+            Some(Self::Log(mutant)) => (Some(mutant), None),
+            Some(Self::Host(mutant)) => (None, Some(mutant)),
+        };
+        Mutant::arm(log) && machine::mutants::Mutant::arm(host)
+    }
+}
+
 /// Within this many seeds.
 const SEEDS_MAX: u64 = 2_000;
 
 /// Where it shows, and by what. `Some` invariant is the one that must be first to notice; `None`: any, or an assertion
 /// of the log itself.
+const IN_HOSTS: [(machine::mutants::Mutant, &str, Option<&str>); machine::mutants::Mutant::ALL.len()] =
+    [(machine::mutants::Mutant::CommitAckedBeforeItIsLogged, "groups", Some("committed_offsets_survive"))];
+
+/// The same, of the log's.
 const CAUGHT_BY: [(Mutant, &str, Option<&str>); Mutant::ALL.len()] = [
     (Mutant::AckBeforeWriteCompleted, "process_kill", Some("acked_batches_survive")),
     (Mutant::OffsetReusedAfterFailedAppend, "failing_writes", Some("offsets_are_not_reused_within_an_epoch")),
@@ -25,10 +47,10 @@ const CAUGHT_BY: [(Mutant, &str, Option<&str>); Mutant::ALL.len()] = [
 ];
 
 /// What a seed says with this rule broken; `None`: nothing.
-fn verdict(scenario: Scenario, seed: u64, mutant: Mutant) -> Option<String> {
-    assert!(Mutant::arm(Some(mutant)), "tests are built with mutants");
+fn verdict(scenario: Scenario, seed: u64, mutant: Broken) -> Option<String> {
+    assert!(Broken::arm(Some(mutant)), "tests are built with mutants");
     let outcome = catch_unwind(|| sim::run(scenario, seed));
-    Mutant::arm(None);
+    Broken::arm(None);
     match outcome {
         Ok(outcome) => outcome.violation.map(|violation| violation.invariant),
         Err(_) => Some("an assertion of the log".to_owned()),
@@ -38,7 +60,9 @@ fn verdict(scenario: Scenario, seed: u64, mutant: Mutant) -> Option<String> {
 #[test]
 fn every_mutant_is_caught_by_a_scenario_that_passes_without_it() {
     let mut missed = Vec::new();
-    for (mutant, scenario, by) in CAUGHT_BY {
+    let in_logs = CAUGHT_BY.map(|(mutant, scenario, by)| (Broken::Log(mutant), scenario, by));
+    let in_hosts = IN_HOSTS.map(|(mutant, scenario, by)| (Broken::Host(mutant), scenario, by));
+    for (mutant, scenario, by) in in_logs.into_iter().chain(in_hosts) {
         let scenario = Scenario::named(scenario).expect("a scenario of this name");
         let caught = (0..SEEDS_MAX).find_map(|seed| {
             let verdict = verdict(scenario, seed, mutant)?;

@@ -4,7 +4,9 @@ use crate::history::{History, Seen};
 use crate::scenario::Scenario;
 
 mod acked_batches_survive;
+mod acked_generations_stay;
 mod acks_wait_for_their_mark;
+mod committed_offsets_survive;
 mod duplicates_are_rejected;
 mod heals;
 mod last_values_stay;
@@ -26,7 +28,7 @@ pub trait Invariant {
     fn judge(&mut self, seen: &Seen<'_>, history: &History) -> Result<(), String>;
 }
 
-/// All of them, at the start of a run of `scenario`.
+/// Those of a log, at the start of a run of `scenario`.
 #[must_use]
 pub fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
     vec![
@@ -40,5 +42,14 @@ pub fn all(scenario: &Scenario) -> Vec<Box<dyn Invariant>> {
         Box::<log_start_is_kept::LogStartIsKept>::default(),
         Box::<recovery_is_bounded::RecoveryIsBounded>::default(),
         Box::<heals::Heals>::default(),
+    ]
+}
+
+/// Those of a group coordinator that keeps offsets for `retention_ms`.
+#[must_use]
+pub fn of_groups(retention_ms: i64) -> Vec<Box<dyn Invariant>> {
+    vec![
+        Box::new(committed_offsets_survive::CommittedOffsetsSurvive::new(retention_ms)),
+        Box::<acked_generations_stay::AckedGenerationsStay>::default(),
     ]
 }
