@@ -145,6 +145,8 @@ struct Asked {
     partition: usize,
     offset: i64,
     since: Instant,
+    /// Payload of its reply, once its head is here.
+    bytes: usize,
 }
 
 struct Connection {
@@ -545,7 +547,7 @@ impl<'a> Driver<'a> {
             piece.head[at..at + 8].copy_from_slice(&offset.to_be_bytes());
         }
         let connection = &mut self.connections[number];
-        connection.asked.push_back(Asked { correlation: self.correlation, partition, offset, since });
+        connection.asked.push_back(Asked { correlation: self.correlation, partition, offset, since, bytes: 0 });
         connection.out.push_back(piece);
     }
 
@@ -638,15 +640,15 @@ impl<'a> Driver<'a> {
             if i32::from_be_bytes(field(body, 0)?) != asked.correlation {
                 return Err(wrong("a reply out of order".to_owned()));
             }
-            match self.kind {
+            let bytes = match self.kind {
                 Kind::Produce => {
                     let (partition, code, base) = parse_produced(body, topic_bytes)?;
                     if code != 0 || partition != asked.partition as i32 {
                         return Err(wrong(format!("partition {partition} answers error {code}")));
                     }
-                    self.counted.bytes += self.batch.len() as u64;
                     let (asked_partition, records) = (asked.partition, self.workload.records as i64);
                     self.progress[asked_partition].on_ack(asked_partition, base, records)?;
+                    self.batch.len()
                 }
                 Kind::Fetch { slice_bytes } => {
                     let fetched = parse_fetched(body, topic_bytes)?;
@@ -658,11 +660,13 @@ impl<'a> Driver<'a> {
                         let (bytes, first, offset) = (fetched.bytes, fetched.first, asked.offset);
                         return Err(wrong(format!("{bytes} bytes from offset {first}, asked from {offset}")));
                     }
-                    self.counted.short += u64::from(fetched.bytes < slice_bytes);
-                    self.counted.bytes += fetched.bytes as u64;
+                    fetched.bytes
                 }
-            }
+            };
             let connection = &mut self.connections[number];
+            if let Some(asked) = connection.asked.front_mut() {
+                asked.bytes = bytes;
+            }
             let here = whole.min(connection.end - connection.start);
             connection.start += here;
             connection.skip = whole - here;
@@ -676,6 +680,10 @@ impl<'a> Driver<'a> {
     fn done(&mut self, number: usize) {
         let asked = self.connections[number].asked.pop_front().expect("checked with its head");
         self.counted.requests += 1;
+        self.counted.bytes += asked.bytes as u64;
+        if let Kind::Fetch { slice_bytes } = self.kind {
+            self.counted.short += u64::from(asked.bytes < slice_bytes);
+        }
         self.counted.latency.saturating_record(asked.since.elapsed().as_nanos() as u64);
     }
 }
