@@ -289,6 +289,12 @@ impl Disk {
         &file.cached[start..end]
     }
 
+    /// Gives up the bytes of files without a name, for runs so long that they count.
+    pub fn forget_unlinked(&mut self) {
+        let Self { files, names, durable_names, .. } = self;
+        files.retain(|inode, _| names.values().chain(durable_names.values()).any(|named| named == inode));
+    }
+
     /// What was read through [`Dir`] since the last call.
     pub fn take_reads(&mut self) -> Vec<ReadBytes> {
         self.reads.take()
