@@ -69,8 +69,21 @@ impl CleanedFiles for Cleaned {
     }
 }
 
+/// Begins what compactions may begin: of the partitions in turn after the one last compacted, so that one that is always
+/// due leaves its turn to the others; one per log directory.
+pub(crate) fn begin_due(state: &Rc<ShardState>) {
+    let mut partitions = state.partitions();
+    let last = state.cleaned_last.get();
+    partitions.sort_by_key(|partition| (partition.number <= last, partition.number));
+    for partition in partitions {
+        if begin(state, &partition) {
+            state.cleaned_last.set(partition.number);
+        }
+    }
+}
+
 /// Begins a compaction of `partition` if it is due and its directory is not busy with another. Whether it began.
-pub(crate) fn begin(state: &Rc<ShardState>, partition: &Rc<Partition>) -> bool {
+fn begin(state: &Rc<ShardState>, partition: &Rc<Partition>) -> bool {
     let dir = Arc::clone(&partition.log_dir);
     if !dir.begin_cleaning() {
         return false;
@@ -94,6 +107,7 @@ pub(crate) fn begin(state: &Rc<ShardState>, partition: &Rc<Partition>) -> bool {
                 if let Some(partition) = state.partition(key) {
                     partition.finish_compaction(state, outcome);
                 }
+                begin_due(state);
             };
             send_waiting(&mailboxes, home, Mail::Run(Box::new(finish)));
         }

@@ -225,6 +225,7 @@ impl Connection {
                 }
             }
             if self.closed.get() || state.stopping() {
+                self.until_answered().await;
                 return End::Gone;
             }
             if buffer.is_empty()
@@ -261,6 +262,14 @@ impl Connection {
                 return Ok(None);
             }
             tokio::time::sleep(MEMORY_RETRY).await;
+        }
+    }
+
+    /// Waits until every request taken is answered and its reply sent, so that a planned stop drops no ack.
+    async fn until_answered(&self) {
+        self.waits_for_room.set(true);
+        while !self.closed.get() && !self.replies.borrow().is_idle() {
+            self.progress.notified().await;
         }
     }
 

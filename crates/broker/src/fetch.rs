@@ -74,6 +74,8 @@ struct PlannedRecords {
     position: u64,
     bytes: usize,
     first_batch_bytes: usize,
+    /// The segment takes no more appends.
+    sealed: bool,
 }
 
 impl PartitionPlan {
@@ -93,12 +95,13 @@ impl PartitionPlan {
         Self { diverging: Some((epoch, end)), ..Self::empty(visible) }
     }
 
-    pub(crate) fn slice(file: Arc<LogFile>, slice: &Slice, visible: VisibleOffsets) -> Self {
+    pub(crate) fn slice(file: Arc<LogFile>, slice: &Slice, sealed: bool, visible: VisibleOffsets) -> Self {
         let records = PlannedRecords {
             file,
             position: slice.position,
             bytes: slice.bytes as usize,
             first_batch_bytes: slice.first_batch_bytes as usize,
+            sealed,
         };
         Self { records: Some(records), ..Self::empty(visible) }
     }
@@ -109,7 +112,9 @@ impl PartitionPlan {
 
     /// Whether it is news by itself, so that no one waits for more.
     fn is_urgent(&self) -> bool {
-        !self.error.is_none() || self.diverging.is_some()
+        // A sealed segment gets no more, so waiting for more of it is in vain; Kafka answers at once as well.
+        let sealed = self.records.as_ref().is_some_and(|records| records.sealed);
+        !self.error.is_none() || self.diverging.is_some() || sealed
     }
 }
 

@@ -385,7 +385,10 @@ impl Partition {
                 }
                 self.ask_for_epoch(state);
             }
-            LogEvent::EndMoved { .. } => self.advance(state),
+            LogEvent::EndMoved { .. } => {
+                self.ready.notify_waiters();
+                self.advance(state);
+            }
             LogEvent::Poisoned { file, written, fault } => {
                 let file = file.map_or_else(|| "(folder)".to_owned(), |file| file.to_string());
                 tracing::error!(
@@ -659,7 +662,10 @@ impl Partition {
             ReadStep::Empty => PlanStep::Done(PartitionPlan::empty(visible)),
             ReadStep::Scan(scan) => PlanStep::Bytes(scan),
             ReadStep::Slice(slice) => match self.open(state, slice.file) {
-                Ok(file) => PlanStep::Done(PartitionPlan::slice(file, &slice, visible)),
+                Ok(file) => {
+                    let sealed = !self.with_log(|log| log.is_active(slice.segment));
+                    PlanStep::Done(PartitionPlan::slice(file, &slice, sealed, visible))
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => PlanStep::Retry,
                 Err(error) => {
                     tracing::error!(partition = %self.name, file = %slice.file, %error, "the log cannot be opened");
@@ -768,10 +774,19 @@ impl Partition {
         let _ = self.log_dir.writeback.start_range(Arc::clone(opened), from, position - from);
     }
 
-    /// Waits until what recovery ordered is on disk.
+    /// Waits until what recovery ordered is on disk and what it found is visible. With `flush.messages=1` that takes a
+    /// sync; served before it, the log would end at its recovery point, and consumers that had read further would be told
+    /// that their offset is out of range.
     pub(crate) async fn until_ready(&self) {
-        let told = self.ready.notified();
-        if !self.removed.get() && !self.with_log(|log| log.is_ready() || log.poisoned().is_some()) {
+        loop {
+            let told = self.ready.notified();
+            let served = self.with_log(|log| {
+                let offsets = log.offsets();
+                log.poisoned().is_some() || (log.is_ready() && offsets.visible == offsets.written)
+            });
+            if served || self.removed.get() {
+                return;
+            }
             told.await;
         }
     }

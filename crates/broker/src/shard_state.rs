@@ -72,7 +72,10 @@ pub(crate) struct ShardState {
     connections_open: Cell<usize>,
     files_open: Cell<usize>,
     closes_files: Cell<bool>,
-    housekeepings: Cell<u64>,
+    /// When it last looked after itself, in seconds of the monotonic clock.
+    housekept_s: Cell<u64>,
+    /// The number of the partition whose compaction was begun last.
+    pub(crate) cleaned_last: Cell<u64>,
     stopping: Cell<bool>,
     /// Groups whose offsets partition has its home here.
     pub(crate) groups: crate::groups::GroupsHost,
@@ -111,7 +114,8 @@ impl ShardState {
             connections_open: Cell::new(0),
             files_open: Cell::new(0),
             closes_files: Cell::new(false),
-            housekeepings: Cell::new(0),
+            housekept_s: Cell::new(0),
+            cleaned_last: Cell::new(0),
             stopping: Cell::new(false),
             groups: crate::groups::GroupsHost::default(),
             node,
@@ -746,25 +750,25 @@ impl ShardState {
         let again = if self.unsent_mail.borrow().is_empty() { HOUSEKEEPING_EVERY } else { Duration::from_millis(1) };
         self.runtime.timer(TIMER_HOUSEKEEPING, self.now().deadline_ns(again));
         let now_s = self.now().monotonic_ns / 1_000_000_000;
-        if now_s == self.housekeepings.replace(now_s) {
+        let last_s = self.housekept_s.replace(now_s);
+        if now_s == last_s {
             return;
         }
+        // By the count of whole periods: a turn that comes late still finds its round due.
+        let is_due = |every_s: u64| last_s / every_s.max(1) != now_s / every_s.max(1);
         if self.id.index() == 0 {
             for dir in self.node.log_dirs.iter() {
                 dir.check_space(self.node.config.disk_reserve_bytes);
             }
         }
-        if now_s.is_multiple_of(10) {
+        if is_due(10) {
             self.close_idle_connections();
         }
         let cleaner = &self.node.config.cleaner;
-        if cleaner.enable && now_s.is_multiple_of((cleaner.backoff_ms / 1000).max(1)) {
-            for partition in self.partitions() {
-                crate::cleaner::begin(self, &partition);
-            }
+        if cleaner.enable && is_due(cleaner.backoff_ms / 1000) {
+            crate::cleaner::begin_due(self);
         }
-        let interval_s = (self.node.config.retention_check_interval_ms / 1000).max(1);
-        if now_s.is_multiple_of(interval_s) {
+        if is_due(self.node.config.retention_check_interval_ms / 1000) {
             for partition in self.partitions() {
                 partition.apply_retention(self);
             }

@@ -779,6 +779,12 @@ impl PartitionLog {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
+    /// Whether `segment` is the one that takes appends.
+    #[must_use]
+    pub fn is_active(&self, segment: SegmentId) -> bool {
+        self.segments.back().is_some_and(|active| active.id == segment)
+    }
+
     /// The segments, oldest first.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentInfo> {
