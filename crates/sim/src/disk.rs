@@ -251,6 +251,16 @@ impl Disk {
         flips.into_iter().filter_map(|(inode, position, bit)| Some((name_of(inode)?, position, bit))).collect()
     }
 
+    /// The power goes, and of what arrived no bit flipped: for those who judge what lies above the log's checksums, which
+    /// do not cover a leader epoch.
+    pub fn lose_power_whole(&mut self, rng: &mut Rng) {
+        for (name, position, bit) in self.lose_power(rng) {
+            if let Some(inode) = self.open(&name) {
+                self.flip(inode, position, bit);
+            }
+        }
+    }
+
     /// fsync of every file, as a host does before it opens a folder in which something failed.
     pub fn sync_all(&mut self) {
         let mark = self.mark();

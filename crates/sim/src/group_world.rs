@@ -697,7 +697,7 @@ impl GroupWorld {
             let _ = work.abandon(&mut self.disk, &mut self.rng);
         }
         if stop == Stop::PowerLoss {
-            self.disk.lose_power(&mut self.rng);
+            self.disk.lose_power_whole(&mut self.rng);
         }
         // As in `World`: a folder in which something failed is opened again as after a loss of power.
         let poisoned = up.log.poisoned().is_some();

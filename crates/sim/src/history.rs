@@ -212,6 +212,27 @@ pub enum Seen<'a> {
         /// Whether it has just been loaded.
         loaded: bool,
     },
+    /// A controller takes a command.
+    ControllerAsked {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// What is asked.
+        command: &'a quorum::Command,
+    },
+    /// It answered, in the order of its decisions.
+    ControllerAnswered {
+        /// Whom.
+        ticket: Ticket,
+        /// What.
+        reply: &'a quorum::Reply,
+    },
+    /// The controller ended; whoever has no answer yet gets none.
+    ControllerEnded,
+    /// A controller begins, with this.
+    MetadataLoaded {
+        /// Everything committed.
+        image: &'a quorum::MetadataImage,
+    },
     /// A leader epoch began.
     EpochBegan {
         /// Which.

@@ -2,14 +2,15 @@
 //! invariants. One seed, one run, to the byte; no task, clock, socket or real file anywhere.
 //!
 //! Read in this order: [`scenario`] says what a run is made of; [`world`] runs it, with a
-//! [`group_world`] for what a group coordinator makes of its log; [`disk`] is what it runs on and what
+//! [`group_world`] and [`controller_world`] for what a group coordinator and the controller make of their logs; [`disk`] is what it runs on and what
 //! can go wrong there; [`invariants`] (one file each) is what must hold; [`history`] is what they judge by. `storage::mutants`
 //! are rules broken on purpose, each of which some scenario must catch (`tests/mutants.rs`).
 //!
-//! Does not check: more than one node, transactions, the bound of `flush.ms`, the metadata quorum, reads that fail,
+//! Does not check: more than one node, transactions, the bound of `flush.ms`, reads that fail,
 //! a host that reorders what one effect does.
 
 pub mod client;
+pub mod controller_world;
 pub mod disk;
 pub mod effects;
 pub mod faults;
@@ -21,6 +22,7 @@ pub mod scenario;
 pub mod trace;
 pub mod world;
 
+use controller_world::ControllerWorld;
 use faults::Tally;
 use group_world::GroupWorld;
 use scenario::{Hosts, Scenario};
@@ -59,6 +61,11 @@ fn run_traced(scenario: Scenario, seed: u64, keep_lines: bool) -> (Option<Violat
         Hosts::Log => {
             let mut world = World::new(scenario, seed, keep_lines);
             let violation = world.run().err();
+            (violation, world.trace().clone(), world.tally().clone())
+        }
+        Hosts::Controller => {
+            let mut world = ControllerWorld::new(scenario, seed, keep_lines);
+            let violation = world.run(scenario.steps).err();
             (violation, world.trace().clone(), world.tally().clone())
         }
         Hosts::Groups => {

@@ -12,6 +12,8 @@ pub enum Hosts {
     Log,
     /// A group coordinator ([`crate::group_world`]).
     Groups,
+    /// The metadata quorum and its controller ([`crate::controller_world`]).
+    Controller,
 }
 
 /// A family of runs.
@@ -155,6 +157,24 @@ pub const SCENARIOS: &[Scenario] = &[
         steps: 300,
         every_ack_is_durable: false,
     },
+    Scenario {
+        name: "controller",
+        faults: &[
+            Fault::ProcessKill,
+            Fault::PowerLoss,
+            Fault::WriteError,
+            Fault::SyncError,
+            Fault::FileError,
+            Fault::DiskFull,
+            Fault::ShortWrite,
+        ],
+        durable: Some(true),
+        deletes: false,
+        compacts: false,
+        hosts: Hosts::Controller,
+        steps: 30,
+        every_ack_is_durable: false,
+    },
 ];
 
 impl Scenario {
@@ -227,6 +247,13 @@ impl Drawn {
         if scenario.hosts == Hosts::Groups {
             // A group of a few members must fit a segment.
             config.segment_bytes = one_of(rng, &[2_500, 6_000]);
+        }
+        if scenario.hosts == Hosts::Controller {
+            config.segment_bytes = one_of(rng, &[2_500, 6_000]);
+            // Only snapshots let it go.
+            config.cleanup_policy = CleanupPolicy { delete: true, compact: false };
+            config.log_append_time = false;
+            config.file_delete_delay_ms = 0;
         }
         let mut faults: Vec<Fault> = scenario.faults.iter().copied().filter(|_| rng.chance(700)).collect();
         if faults.is_empty() {

@@ -4,6 +4,7 @@ use crate::history::{History, Seen};
 use crate::scenario::Scenario;
 
 mod acked_batches_survive;
+mod acked_commands_survive;
 mod acked_generations_stay;
 mod acks_wait_for_their_mark;
 mod committed_offsets_survive;
@@ -52,4 +53,10 @@ pub fn of_groups(retention_ms: i64) -> Vec<Box<dyn Invariant>> {
         Box::new(committed_offsets_survive::CommittedOffsetsSurvive::new(retention_ms)),
         Box::<acked_generations_stay::AckedGenerationsStay>::default(),
     ]
+}
+
+/// Those of a controller.
+#[must_use]
+pub fn of_controller() -> Vec<Box<dyn Invariant>> {
+    vec![Box::<acked_commands_survive::AckedCommandsSurvive>::default()]
 }
