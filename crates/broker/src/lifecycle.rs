@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
 
 use shard::{BoundListener, Listener, ListenerOptions, Mailboxes, MemoryBudget, ShardHandle, ShardSpec};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use types::{ShardId, TopicId, TopicPartition};
 
 use crate::config::{AppendBackend, Config, Endpoint};
@@ -174,6 +174,7 @@ pub fn start(config: Config) -> Result<Node, StartError> {
     let found = Arc::new(found);
     let opened = Arc::new(Mutex::new(Opened::default()));
     let (ready_sender, ready) = mpsc::channel::<Result<(), (ShardId, io::Error)>>();
+    let (serving_sender, serving) = watch::channel(false);
     let mut handles = Vec::new();
     let mut ends = Vec::new();
     let cpus = shard::probe::cpus().unwrap_or_default();
@@ -192,6 +193,7 @@ pub fn start(config: Config) -> Result<Node, StartError> {
         let sockets = if index == 0 { sockets.take() } else { None };
         let (shared, found, opened) = (Arc::clone(&shared), Arc::clone(&found), Arc::clone(&opened));
         let (image, ready_sender) = (Arc::clone(&control.image), ready_sender.clone());
+        let mut serving = serving.clone();
         let handle = shard::spawn(spec, receiver, move |runtime| async move {
             let started = (|| {
                 let state = ShardState::start(shared, runtime, image)?;
@@ -203,17 +205,21 @@ pub fn start(config: Config) -> Result<Node, StartError> {
                 Ok(state) => state,
                 Err(error) => return drop(ready_sender.send(Err((id, error)))),
             };
+            state.until_ready().await;
+            crate::groups::on_start(&state);
+            drop(ready_sender.send(Ok(())));
+            // The start waits until nobody can report any more.
+            drop(ready_sender);
+            // A connection may ask for any shard's partitions: it waits for all of them in the listener's backlog.
+            if serving.wait_for(|serving| *serving).await.is_err() {
+                return;
+            }
             for (listener, socket, address) in sockets.into_iter().flatten() {
                 match socket.attach() {
                     Ok(socket) => drop(state.runtime.spawn_local(accept(std::rc::Rc::clone(&state), listener, socket))),
                     Err(error) => tracing::error!(%address, %error, "listener lost"),
                 }
             }
-            state.until_ready().await;
-            crate::groups::on_start(&state);
-            drop(ready_sender.send(Ok(())));
-            // The start waits until nobody can report any more.
-            drop(ready_sender);
             // Ends when the node is stopped, or dropped.
             let _ = ended.await;
         })
@@ -224,10 +230,11 @@ pub fn start(config: Config) -> Result<Node, StartError> {
     for outcome in ready {
         outcome.map_err(|(shard, source)| StartError::Shard { shard, source })?;
     }
-    http.set_ready(&shared);
     for dir in shared.log_dirs.iter() {
         dir.mark_in_use()?;
     }
+    serving_sender.send_replace(true);
+    http.set_ready(&shared);
     let opened = std::mem::take(&mut *opened.lock().expect("shards have started"));
     let report = StartReport {
         shards,

@@ -103,6 +103,16 @@ impl LogDir {
             Some(now) if now == last_identity => LastStop::ProcessDied,
             _ => LastStop::PowerLost,
         };
+        if !stopped_cleanly && !last_identity.is_empty() {
+            match last_stop {
+                LastStop::ProcessDied => {
+                    tracing::info!(dir = %path.display(), "the last node here did not stop cleanly; same boot and mount: it was killed, and nothing written is lost");
+                }
+                LastStop::PowerLost => {
+                    tracing::warn!(dir = %path.display(), "the last node here did not stop cleanly; another boot or mount, or one that cannot be told: records not yet synced then may be lost");
+                }
+            }
+        }
         if !stopped_cleanly {
             // Sync before reading: what the last node's kernel failed to write must show now, as an error, and not after
             // it was served from the page cache.
