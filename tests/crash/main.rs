@@ -5,16 +5,15 @@
 //!
 //! `cargo test -p tests --test crash -- [--peer kafka] [--class NAME]...`
 
-mod checker;
 mod delivery;
-mod load;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use load::{History, Load, Plan, WRITERS};
+use tests::checker;
+use tests::load::{self, History, Load, Plan, WRITERS};
 use tests::node::{Node, Peer};
 use tests::plain_client::{PlainClient, is_retriable};
 use tests::scratch_dir;
@@ -413,6 +412,10 @@ fn is_loading(node: &mut Node, commits: &BTreeMap<String, (i64, i64)>) -> bool {
         return false;
     }
     let Ok(mut client) = PlainClient::connect(&node.address()) else { return true };
+    // A node that still starts takes the connection and is silent.
+    if client.set_patience(Duration::from_millis(20)).is_err() {
+        return false;
+    }
     commits.keys().any(|group| !matches!(client.committed(group, COORDINATOR.topic, 0), Ok(Ok(_))))
 }
 

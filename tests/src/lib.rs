@@ -1,8 +1,10 @@
 //! What the whole-node tests share: a node in a process of its own, the least of a client, and the tally of what was
 //! judged.
 
+pub mod checker;
 pub mod clients;
 pub mod content;
+pub mod load;
 pub mod node;
 pub mod plain_client;
 pub mod tally;

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use batch::{BatchBuilder, Codec};
 use types::Timestamp;
 
-use tests::plain_client::PlainClient;
+use crate::plain_client::PlainClient;
 
 /// Connections that write at once.
 pub const WRITERS: usize = 8;
@@ -50,6 +50,8 @@ pub struct Sent {
     pub partition: i32,
     /// The base offset, once acked.
     pub acked: Option<i64>,
+    /// When the answer came; `None` too for what an earlier check has found, which must stay.
+    pub acked_at: Option<Instant>,
     /// The error code, where one was answered.
     pub refused: Option<i16>,
 }
@@ -160,6 +162,7 @@ fn write(
                 let entry = &mut sent[answer.correlation as usize - 1];
                 if answer.error == 0 {
                     entry.acked = Some(answer.base_offset);
+                    entry.acked_at = Some(Instant::now());
                     acked.fetch_add(1, Ordering::Relaxed);
                 } else {
                     entry.refused = Some(answer.error);
@@ -172,7 +175,8 @@ fn write(
     while !stop.load(Ordering::Relaxed) {
         let first = Id { writer: number, number: next };
         let batch = batch_of(plan, first, partition);
-        sent.lock().expect("no thread panics with it").push(Sent { first, partition, acked: None, refused: None });
+        let entry = Sent { first, partition, acked: None, acked_at: None, refused: None };
+        sent.lock().expect("no thread panics with it").push(entry);
         in_flight.fetch_add(1, Ordering::Relaxed);
         if client.send_produce(plan.topic, partition, &batch).is_err() || slots.send(()).is_err() {
             break;

@@ -7,16 +7,19 @@
 //! Not checked: the order between writers, timestamps, and what a consumer group would have seen before the crash.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use batch::{BatchView, Inflated, check};
 
-use crate::load::{History, Id, Plan, RECORDS_PER_BATCH, id_of, key_of, value_of};
-use tests::plain_client::{PlainClient, is_retriable};
+use crate::load::{History, Id, Plan, RECORDS_PER_BATCH, Sent, id_of, key_of, value_of};
+use crate::plain_client::{PlainClient, is_retriable};
 
 const FETCH_BYTES: i32 = 8 << 20;
-const FINDINGS_SHOWN: usize = 5;
-/// Refusals that do not say whether the records were written: timed out, too few replicas after the append.
-const UNCERTAIN: &[i16] = &[7, 20];
+/// Of each kind.
+const FINDINGS_SHOWN: usize = 3;
+/// Refusals that do not say whether the records were written: timed out, too few replicas after the append, a sync that
+/// failed after the write.
+const UNCERTAIN: &[i16] = &[7, 20, 56];
 
 /// A record as found.
 #[derive(Clone, Copy, Debug)]
@@ -98,27 +101,98 @@ pub fn read_partition(address: &str, plan: &Plan, partition: i32, dense: bool) -
     }
 }
 
+#[derive(Default)]
 struct Findings {
     shown: Vec<String>,
-    count: usize,
+    /// By the word before the colon.
+    counts: BTreeMap<String, usize>,
 }
 
 impl Findings {
     fn add(&mut self, text: String) {
-        self.count += 1;
-        if self.shown.len() < FINDINGS_SHOWN {
+        let word = text.split(':').next().unwrap_or_default().to_owned();
+        let count = self.counts.entry(word).or_default();
+        *count += 1;
+        if *count <= FINDINGS_SHOWN {
             self.shown.push(text);
         }
     }
 }
 
-/// Checks every partition of a topic that keeps everything.
+/// Checks every partition of a topic that keeps everything. Returns how many of the records sent are there.
 pub fn check_log(address: &str, plan: &Plan, history: &History) -> Result<usize, String> {
-    let mut findings = Findings { shown: Vec::new(), count: 0 };
+    let examined = examine(address, plan, history)?;
+    let mut findings = examined.findings;
+    for batch in examined.missing {
+        let end = examined.ends.get(&batch.partition).unwrap_or(&0);
+        let (partition, base) = (batch.partition, batch.acked.unwrap_or(-1));
+        findings.add(format!("lost: {:?} acked at {partition}/{base}, the log ends at {end}", batch.first));
+    }
+    conclude(findings).map(|()| examined.found)
+}
+
+/// What a power cut left of a topic.
+#[derive(Debug)]
+pub struct Survived {
+    /// Records sent that are there.
+    pub records: usize,
+    /// Acked records that are not.
+    pub lost: usize,
+    /// When the oldest of those was acked.
+    pub oldest_lost: Option<Instant>,
+}
+
+/// As `check_log`, but the newest of each partition may be gone: what is lost is lost to the end, so that there is no
+/// hole and no other record in its place. The history then is what was found: all of it must be there at the next check,
+/// and nothing of what is gone may come back.
+pub fn check_prefix(address: &str, plan: &Plan, history: &mut History) -> Result<Survived, String> {
+    let examined = examine(address, plan, history)?;
+    let mut findings = examined.findings;
+    let mut oldest_lost: Option<Instant> = None;
+    for batch in &examined.missing {
+        let (partition, base) = (batch.partition, batch.acked.unwrap_or(-1));
+        match (batch.acked_at, examined.ends.get(&partition)) {
+            (None, _) => {
+                findings.add(format!("lost: {:?} at {partition}/{base} had survived a power cut before", batch.first));
+            }
+            (Some(_), Some(end)) if base < *end => {
+                findings.add(format!("hole: {:?} acked at {partition}/{base}, the log ends at {end}", batch.first));
+            }
+            (Some(at), _) => oldest_lost = Some(oldest_lost.map_or(at, |oldest| oldest.min(at))),
+        }
+    }
+    let lost = examined.missing.len() * RECORDS_PER_BATCH;
+    for of_writer in history.sent.values_mut() {
+        of_writer.retain_mut(|batch| {
+            batch.acked = examined.place.get(&batch.first).map(|(_, offset)| *offset);
+            batch.acked_at = None;
+            batch.acked.is_some()
+        });
+    }
+    conclude(findings).map(|()| Survived { records: examined.found, lost, oldest_lost })
+}
+
+/// A topic's partitions beside the history.
+struct Examined {
+    findings: Findings,
+    /// Records sent that are there.
+    found: usize,
+    /// Batches acked and not there.
+    missing: Vec<Sent>,
+    /// Where each record found lies: partition and offset.
+    place: HashMap<Id, (i32, i64)>,
+    /// The offset after each partition's last record.
+    ends: BTreeMap<i32, i64>,
+}
+
+fn examine(address: &str, plan: &Plan, history: &History) -> Result<Examined, String> {
+    let mut findings = Findings::default();
     let mut place: HashMap<Id, (i32, i64)> = HashMap::new();
+    let mut ends = BTreeMap::new();
     for partition in 0..plan.partitions {
         let mut newest: BTreeMap<u32, u64> = BTreeMap::new();
         for Found { id, offset } in read_partition(address, plan, partition, true)? {
+            ends.insert(partition, offset + 1);
             if let Some((p, o)) = place.insert(id, (partition, offset)) {
                 findings.add(format!("duplicated: {id:?} at {p}/{o} and {partition}/{offset}"));
             }
@@ -127,16 +201,16 @@ pub fn check_log(address: &str, plan: &Plan, history: &History) -> Result<usize,
             }
         }
     }
-    let mut sent_records = 0;
+    let mut unknown = place.clone();
+    let mut found_records = 0;
+    let mut missing = Vec::new();
     for batch in history.sent.values().flatten() {
+        let mut there = 0;
         for n in 0..RECORDS_PER_BATCH as u64 {
             let id = Id { number: batch.first.number + n, ..batch.first };
-            let found = place.remove(&id);
-            sent_records += usize::from(found.is_some());
+            let found = unknown.remove(&id);
+            there += usize::from(found.is_some());
             match (batch.acked, found) {
-                (Some(base), None) => {
-                    findings.add(format!("lost: {id:?} acked at {}/{}", batch.partition, base + n as i64))
-                }
                 (Some(base), Some(at)) if at != (batch.partition, base + n as i64) => {
                     findings.add(format!(
                         "misplaced: {id:?} acked at {}/{}, is at {at:?}",
@@ -151,17 +225,23 @@ pub fn check_log(address: &str, plan: &Plan, history: &History) -> Result<usize,
                 _ => {}
             }
         }
+        found_records += there;
+        match there {
+            0 if batch.acked.is_some() => missing.push(batch.clone()),
+            0 | RECORDS_PER_BATCH => {}
+            _ => findings.add(format!("lost: a part of the batch of {:?}: {there} records are there", batch.first)),
+        }
     }
-    for (id, (partition, offset)) in place {
+    for (id, (partition, offset)) in unknown {
         findings.add(format!("phantom: {id:?} at {partition}/{offset}"));
     }
-    conclude(findings).map(|()| sent_records)
+    Ok(Examined { findings, found: found_records, missing, place, ends })
 }
 
 /// Checks a compacted topic: of every key, a value no older than the last acked one is there, and nothing is moved.
 pub fn check_compacted(address: &str, plan: &Plan, history: &History) -> Result<usize, String> {
     let keys = plan.keys.ok_or("a compacted topic has keys")?;
-    let mut findings = Findings { shown: Vec::new(), count: 0 };
+    let mut findings = Findings::default();
     let mut records = 0;
     let mut acked_at: HashMap<Id, (i32, i64)> = HashMap::new();
     let mut last_acked: HashMap<String, Id> = HashMap::new();
@@ -212,9 +292,10 @@ pub fn check_compacted(address: &str, plan: &Plan, history: &History) -> Result<
 }
 
 fn conclude(findings: Findings) -> Result<(), String> {
-    if findings.count == 0 {
+    if findings.counts.is_empty() {
         Ok(())
     } else {
-        Err(format!("{} findings: {}", findings.count, findings.shown.join("; ")))
+        let counts: Vec<String> = findings.counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+        Err(format!("{}: {}", counts.join(", "), findings.shown.join("; ")))
     }
 }
