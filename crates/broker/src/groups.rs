@@ -441,6 +441,12 @@ impl Hosted {
                 if !matches!(&*hosted.stage.borrow(), Stage::Loading { .. }) || state.groups.stops.get() {
                     return;
                 }
+                // A batch that a poisoned log gave up may be in the file all the same, and come back with a restart. What is
+                // told of the groups until then could be taken back, so nothing is: clients find the coordinator loading.
+                if hosted.partition.with_log(|log| log.poisoned().is_some()) {
+                    tokio::time::sleep(RETRY_AFTER).await;
+                    continue;
+                }
                 match hosted.load(&state).await {
                     Ok(machine) => return hosted.begin(&state, machine),
                     Err(error) => {
