@@ -114,7 +114,7 @@ impl ShardState {
             connections_open: Cell::new(0),
             files_open: Cell::new(0),
             closes_files: Cell::new(false),
-            housekept_s: Cell::new(0),
+            housekept_s: Cell::new(runtime.now().monotonic_ns / 1_000_000_000),
             cleaned_last: Cell::new(0),
             stopping: Cell::new(false),
             groups: crate::groups::GroupsHost::default(),
