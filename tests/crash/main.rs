@@ -362,7 +362,8 @@ fn coordinator(node: &mut Node, outcome: &mut Outcome) -> Result<(), String> {
     for round in 0..2 {
         let mut client = PlainClient::connect(&node.address())?;
         let deadline = Instant::now() + Duration::from_secs(MOMENT_SECONDS_MAX);
-        let until = next + 15 * GROUPS;
+        // Enough for the load to take a while.
+        let until = next + 150 * GROUPS;
         while next < until {
             let group = format!("crash-group-{}", next % GROUPS);
             let entry = commits.entry(group.clone()).or_insert((-1, -1));
@@ -394,7 +395,7 @@ fn coordinator(node: &mut Node, outcome: &mut Outcome) -> Result<(), String> {
             node.kill_now();
             node.spawn()?;
             // Around the moment when the port opens the groups are read back.
-            std::thread::sleep(whole * (10 - attempt % 4) / 10);
+            std::thread::sleep(whole * (10 - attempt % 5) / 10);
             let loading = is_loading(node, &commits);
             outcome.note(in_flight, loading);
         }
@@ -412,8 +413,8 @@ fn is_loading(node: &mut Node, commits: &BTreeMap<String, (i64, i64)>) -> bool {
         return false;
     }
     let Ok(mut client) = PlainClient::connect(&node.address()) else { return true };
-    // A node that still starts takes the connection and is silent.
-    if client.set_patience(Duration::from_millis(20)).is_err() {
+    // A node that still starts takes the connection and is silent; one that is up answers at once.
+    if client.set_patience(Duration::from_millis(3)).is_err() {
         return false;
     }
     commits.keys().any(|group| !matches!(client.committed(group, COORDINATOR.topic, 0), Ok(Ok(_))))
