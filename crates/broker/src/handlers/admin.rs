@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use quorum::controller::{Command, Reply};
 use quorum::{ConfigResource, Configs, Fault, MetadataImage};
 use types::ErrorCode;
 
@@ -25,6 +26,20 @@ pub(crate) fn no_controller() -> Fault {
         ErrorCode::KafkaStorageError,
         "The metadata log cannot be written just now: the node's log names the cause. Nothing was changed; try again.",
     )
+}
+
+/// Has the controller change configs. `results` holds the refusals so far; the answers go, in order, where there is none.
+pub(crate) async fn change_configs(state: &ShardState, command: Command, results: &mut [Option<Fault>]) {
+    let mut answers = match state.node.control.command(command).await {
+        Some(Reply::ConfigsChanged(answers)) => Some(answers.into_iter()),
+        _ => None,
+    };
+    for result in results.iter_mut().filter(|result| result.is_none()) {
+        *result = match &mut answers {
+            Some(answers) => answers.next().and_then(|(_, answer)| answer.err()),
+            None => Some(no_controller()),
+        };
+    }
 }
 
 /// What a request says against Kafka's rules.

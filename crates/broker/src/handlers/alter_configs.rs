@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use quorum::configs::ConfigReplacement;
-use quorum::controller::{Command, Reply};
+use quorum::controller::Command;
 use quorum::{Configs, Fault};
 use wire::alter_configs_request::{AlterConfigsRequest, AlterConfigsResource};
 use wire::alter_configs_response::{AlterConfigsResourceResponse, AlterConfigsResponse};
@@ -32,16 +32,7 @@ pub(crate) async fn handle(state: &Rc<ShardState>, request: Request) -> Handled 
     }
     if !resources.is_empty() {
         let command = Command::ReplaceConfigs { resources, validate_only: body.validate_only };
-        let mut answers = match state.node.control.command(command).await {
-            Some(Reply::ConfigsChanged(answers)) => Some(answers.into_iter()),
-            _ => None,
-        };
-        for result in results.iter_mut().filter(|result| result.is_none()) {
-            *result = match &mut answers {
-                Some(answers) => answers.next().and_then(|(_, answer)| answer.err()),
-                None => Some(admin::no_controller()),
-            };
-        }
+        admin::change_configs(state, command, &mut results).await;
     }
     let responses = results.into_iter().zip(&keys).map(|(result, (kind, name))| {
         let (error_code, error_message) = admin::outcome(result.map_or(Ok(()), Err));

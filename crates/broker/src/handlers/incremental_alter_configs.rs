@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use quorum::Fault;
 use quorum::configs::{ConfigChange, ConfigEdit};
-use quorum::controller::{Command, Reply};
+use quorum::controller::Command;
 use wire::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest};
 use wire::incremental_alter_configs_response::{AlterConfigsResourceResponse, IncrementalAlterConfigsResponse};
 
@@ -37,16 +37,7 @@ pub(crate) async fn handle(state: &Rc<ShardState>, request: Request) -> Handled 
     }
     if !resources.is_empty() {
         let command = Command::ChangeConfigs { resources, validate_only: body.validate_only };
-        let mut answers = match state.node.control.command(command).await {
-            Some(Reply::ConfigsChanged(answers)) => Some(answers.into_iter()),
-            _ => None,
-        };
-        for result in results.iter_mut().filter(|result| result.is_none()) {
-            *result = match &mut answers {
-                Some(answers) => answers.next().and_then(|(_, answer)| answer.err()),
-                None => Some(admin::no_controller()),
-            };
-        }
+        admin::change_configs(state, command, &mut results).await;
     }
     let responses = results.into_iter().zip(&keys).map(|(result, (kind, name))| {
         let (error_code, error_message) = admin::outcome(result.map_or(Ok(()), Err));
