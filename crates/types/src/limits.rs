@@ -178,3 +178,36 @@ pub const INFLATE_SAMPLE_ONE_IN: u32 = 64;
 
 /// Inflated bytes of a compressed batch that are looked into.
 pub const INFLATE_SAMPLE_BYTES: usize = 64 * 1024;
+
+/// Producers of one workload: each has a connection to every node that leads partitions of its topics.
+pub const LOAD_PRODUCERS_MAX: u32 = 10_000;
+
+/// Consumers of one workload, cold readers counted.
+pub const LOAD_CONSUMERS_MAX: u32 = 10_000;
+
+/// Partitions of one workload, over all its topics.
+pub const LOAD_PARTITIONS_MAX: u32 = 200_000;
+
+/// Requests or batches that a producer of the load generator has under way.
+pub const LOAD_IN_FLIGHT_MAX: u32 = 1_000;
+
+/// Different keys of one workload: a table of shares is kept for Zipf's.
+pub const LOAD_KEYS_MAX: u32 = 10_000_000;
+
+/// The largest value that the load generator sends.
+pub const LOAD_MESSAGE_BYTES_MAX: u32 = 64 * 1024 * 1024;
+
+/// The largest batch, and the largest request, that the load generator sends.
+pub const LOAD_BATCH_BYTES_MAX: u32 = 100 * 1024 * 1024;
+
+/// The largest payload file.
+pub const LOAD_PAYLOAD_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Rates of one sweep.
+pub const LOAD_STEPS_MAX: usize = 100;
+
+/// Partitions whose lag is kept second by second; of the others the largest and the last are.
+pub const LOAD_LAG_SERIES_MAX: usize = 100;
+
+/// Bytes of batches that one producer holds unsent: beyond them it falls behind its schedule, which latency counts from.
+pub const LOAD_UNSENT_BYTES_MAX: usize = 32 * 1024 * 1024;

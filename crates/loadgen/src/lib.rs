@@ -1,0 +1,15 @@
+//! The load generator: drives any Kafka-compatible broker with a workload and says what came out.
+//!
+//! Read in this order: [`workload`] (what is asked), [`outcome`] (what a run yields), [`verdict`] (how the one is held
+//! against the other).
+
+pub mod options;
+pub mod outcome;
+pub mod stamp;
+pub mod verdict;
+pub mod workload;
+
+pub use options::RunOptions;
+pub use outcome::Outcome;
+pub use verdict::{Verdict, judge};
+pub use workload::{RawWorkload, Workload, WorkloadError};

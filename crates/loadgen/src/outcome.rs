@@ -1,0 +1,440 @@
+//! What a run yields, in memory. Whoever writes it down or shows it starts from here.
+//!
+//! Latencies are in microseconds, in histograms of three significant digits that grow as needed: nothing is clamped, and
+//! histograms are merged, never averaged. The produce latency of a message counts from the moment at which it was *due*
+//! (in the closed modes: sent); its service time counts from the moment at which its request was handed to the socket.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::Histogram;
+use types::TopicPartition;
+
+use crate::workload::Workload;
+
+/// Latencies in microseconds.
+pub type Latencies = Histogram<u64>;
+
+/// An empty histogram of latencies: from 1 us without an end, three digits.
+#[must_use]
+pub fn latencies() -> Latencies {
+    Histogram::new(3).expect("three digits are allowed")
+}
+
+/// Everything about one run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What was asked.
+    pub workload: Workload,
+    /// When it began.
+    pub started_at: SystemTime,
+    /// `None`: it ran to its end. Else why it did not; every number then covers what there was.
+    pub partial: Option<String>,
+    /// The cluster as it described itself.
+    pub cluster: ClusterSeen,
+    /// What the preflight found.
+    pub findings: Vec<Finding>,
+    /// How long was counted.
+    pub measured: Duration,
+    /// Messages that were due within the measured time.
+    pub offered: Count,
+    /// Those of them that were acked (acks = 0: sent), whenever that was.
+    pub acked: Count,
+    /// Messages read within the measured time, by all groups together.
+    pub consumed: Count,
+    /// From due to acked. Of messages due within the measured time.
+    pub produce: Latencies,
+    /// From the request's sending to the ack, of the same messages.
+    pub service: Latencies,
+    /// How late the generator itself was with a batch: linger over or batch full, to its being ready. One a batch.
+    pub slip: Latencies,
+    /// From due to read, tail consumers only.
+    pub end_to_end: Latencies,
+    /// Batches as they were sent.
+    pub batches: Batches,
+    /// One entry a second, warm-up included (see [`Window::measured`]).
+    pub series: Vec<Window>,
+    /// How far behind consumers were; `None` without consumers.
+    pub lag: Option<Lag>,
+    /// What the brokers' processes used, those whose ids were given.
+    pub brokers: Vec<BrokerUse>,
+    /// Failures by what happened and Kafka's name of the error. A batch that failed counts all its messages.
+    pub errors: BTreeMap<String, u64>,
+    /// What the self-check found.
+    pub check: SelfCheck,
+    /// The load generator itself.
+    pub generator: Generator,
+    /// Of a backlog: how it went.
+    pub backlog: Option<Backlog>,
+    /// Of cold readers: how it went.
+    pub cold: Option<Cold>,
+    /// Of a sweep: every rate tried, in order. The rest of the outcome is the knee's (without one: the first step's).
+    pub steps: Vec<Step>,
+    /// Of a sweep: the highest rate that kept the latency, in messages per second.
+    pub knee: Option<f64>,
+    /// Bytes that the run's topics hold in the brokers' log directories at its end, all replicas; `None` if not told.
+    pub stored_bytes: Option<u64>,
+    /// Every single produce latency of `produce`, if samples were asked to be kept (tests do).
+    pub samples: Vec<u64>,
+}
+
+impl Outcome {
+    /// Of a run in which nothing has happened yet.
+    #[must_use]
+    pub fn new(workload: Workload) -> Self {
+        Self {
+            workload,
+            started_at: SystemTime::now(),
+            partial: None,
+            cluster: ClusterSeen::default(),
+            findings: Vec::new(),
+            measured: Duration::ZERO,
+            offered: Count::default(),
+            acked: Count::default(),
+            consumed: Count::default(),
+            produce: latencies(),
+            service: latencies(),
+            slip: latencies(),
+            end_to_end: latencies(),
+            batches: Batches::default(),
+            series: Vec::new(),
+            lag: None,
+            brokers: Vec::new(),
+            errors: BTreeMap::new(),
+            check: SelfCheck::default(),
+            generator: Generator::default(),
+            backlog: None,
+            cold: None,
+            steps: Vec::new(),
+            knee: None,
+            stored_bytes: None,
+            samples: Vec::new(),
+        }
+    }
+
+    /// Messages acked a second.
+    #[must_use]
+    pub fn messages_per_s(&self) -> f64 {
+        self.acked.messages as f64 / self.measured.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// Bytes of values acked a second.
+    #[must_use]
+    pub fn bytes_per_s(&self) -> f64 {
+        self.acked.bytes as f64 / self.measured.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+}
+
+/// Messages and the bytes of their values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// How many.
+    pub messages: u64,
+    /// Of their values, uncompressed.
+    pub bytes: u64,
+}
+
+impl Count {
+    /// Adds another count.
+    pub fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+    }
+}
+
+/// The cluster as it described itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterSeen {
+    /// Its id.
+    pub id: Option<String>,
+    /// `host:port` of each node, by node id.
+    pub nodes: Vec<String>,
+}
+
+/// One finding of the preflight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was looked at: `brokers`, `room`, `descriptors`, `clock`, `governor`, `cores`.
+    pub check: &'static str,
+    /// What was found, and for anything but [`Severity::Ok`] what to do.
+    pub found: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// The run goes on; its numbers have this beside them.
+    Warning,
+    /// The run does not begin.
+    Refusal,
+}
+
+impl Severity {
+    /// Its word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Refusal => "refusal",
+        }
+    }
+}
+
+/// Batches as they were sent within the measured time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Batches {
+    /// Batches acked.
+    pub batches: u64,
+    /// Produce requests answered.
+    pub requests: u64,
+    /// Messages in these batches.
+    pub messages: u64,
+    /// Bytes of these batches as a log holds them: headers counted, compressed if they were.
+    pub bytes: u64,
+}
+
+impl Batches {
+    /// Mean bytes of a batch.
+    #[must_use]
+    pub fn bytes_mean(&self) -> f64 {
+        self.bytes as f64 / self.batches.max(1) as f64
+    }
+
+    /// Mean messages of a batch.
+    #[must_use]
+    pub fn messages_mean(&self) -> f64 {
+        self.messages as f64 / self.batches.max(1) as f64
+    }
+}
+
+/// One second of a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Window {
+    /// Seconds since the first message was due, at the window's end.
+    pub at_s: f64,
+    /// How long it was; the last one may be shorter than a second.
+    pub seconds: f64,
+    /// Whether it lies within the measured time.
+    pub measured: bool,
+    /// Messages that were due.
+    pub offered: Count,
+    /// Messages that were acked.
+    pub acked: Count,
+    /// Messages that were read, by all groups.
+    pub consumed: Count,
+    /// Produce latency in microseconds of the messages acked.
+    pub produce: Quantiles,
+    /// End-to-end latency in microseconds of the messages read.
+    pub end_to_end: Quantiles,
+    /// Messages acked and not read, the sum over partitions and groups.
+    pub lag_messages: u64,
+    /// Age of the oldest message not read, the largest over partitions and groups.
+    pub lag_s: f64,
+    /// CPU of all brokers whose process is known, in cores.
+    pub broker_cores: Option<f64>,
+    /// Memory of all brokers whose process is known.
+    pub broker_rss_bytes: Option<u64>,
+    /// CPU of the load generator, in cores.
+    pub generator_cores: f64,
+    /// Messages that failed.
+    pub errors: u64,
+}
+
+/// Quantiles in microseconds; all 0 when there was nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quantiles {
+    /// Half.
+    pub p50_us: u64,
+    /// 99 %.
+    pub p99_us: u64,
+    /// 99.9 %.
+    pub p999_us: u64,
+    /// All.
+    pub max_us: u64,
+}
+
+impl Quantiles {
+    /// Of a histogram.
+    #[must_use]
+    pub fn of(latencies: &Latencies) -> Self {
+        let at = |quantile| latencies.value_at_quantile(quantile);
+        Self { p50_us: at(0.5), p99_us: at(0.99), p999_us: at(0.999), max_us: latencies.max() }
+    }
+}
+
+/// How far behind consumers were.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lag {
+    /// The largest total of messages acked and not read.
+    pub messages_max: u64,
+    /// That total at the end of the measured time.
+    pub messages_end: u64,
+    /// The largest age of an unread message.
+    pub seconds_max: f64,
+    /// Growth of the total over the measured time, in messages a second: the slope of the line through its windows.
+    pub growth_per_s: f64,
+    /// By partition: the largest over groups. Every partition of the run is there.
+    pub partitions: Vec<PartitionLag>,
+}
+
+/// One partition's lag.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartitionLag {
+    /// Which.
+    pub at: TopicPartition,
+    /// The largest number of messages unread.
+    pub messages_max: u64,
+    /// That at the end of the measured time.
+    pub messages_end: u64,
+    /// The largest age.
+    pub seconds_max: f64,
+    /// Messages and seconds, an entry a second as in [`Outcome::series`]; empty when there are more partitions than
+    /// `LOAD_LAG_SERIES_MAX`.
+    pub series: Vec<(u64, f64)>,
+}
+
+/// What one broker process used within the measured time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BrokerUse {
+    /// Its process id.
+    pub pid: i32,
+    /// CPU time of all its threads, kernel workers of io_uring included.
+    pub cpu: Duration,
+    /// Resident memory at the end.
+    pub rss_bytes: u64,
+    /// The largest of one sample a second.
+    pub rss_bytes_max: u64,
+    /// Context switches that threads asked for (they waited), threads alive at both ends.
+    pub switches_voluntary: u64,
+    /// Context switches forced on threads.
+    pub switches_forced: u64,
+    /// Calls of read(2) and its kind, `syscr`.
+    pub read_calls: Option<u64>,
+    /// Calls of write(2) and its kind, `syscw`.
+    pub write_calls: Option<u64>,
+    /// Bytes that it caused to be read from disks.
+    pub disk_read_bytes: Option<u64>,
+    /// Bytes that it caused to be written to disks.
+    pub disk_write_bytes: Option<u64>,
+    /// What its `/metrics` said at both ends, by name and labels: only counters that moved, the difference.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// What the self-check found. All but `expired` and `reread` fail a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SelfCheck {
+    /// Whether consumers read to the end, so that `lost` means something.
+    pub complete: bool,
+    /// Messages acked that some group never read.
+    pub lost: u64,
+    /// Messages that are in a partition twice.
+    pub duplicated: u64,
+    /// Messages that came after a later one of the same producer and partition.
+    pub reordered: u64,
+    /// Messages that are not what was sent, and batches whose CRC is wrong.
+    pub corrupt: u64,
+    /// Messages acked that retention took before they were read.
+    pub expired: u64,
+    /// Messages read again at the same offset, after a group was rebalanced.
+    pub reread: u64,
+    /// The first few findings, in words.
+    pub examples: Vec<String>,
+}
+
+impl SelfCheck {
+    /// Whether nothing is lost, duplicated, reordered or corrupt.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.lost == 0 && self.duplicated == 0 && self.reordered == 0 && self.corrupt == 0
+    }
+}
+
+/// The load generator itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Generator {
+    /// CPU time of the whole process within the measured time.
+    pub cpu: Duration,
+    /// Threads that produce.
+    pub producer_threads: u32,
+    /// Threads that consume.
+    pub consumer_threads: u32,
+    /// CPUs that it may use.
+    pub cpus: u32,
+    /// The share of its time that the busiest of its threads was running.
+    pub busiest_thread: f64,
+    /// CPU of the process over the CPUs it may use.
+    pub busy: f64,
+    /// Of [`Outcome::slip`].
+    pub slip_p999_us: u64,
+    /// Why the row measures the generator and not the broker, if it does.
+    pub bound: Option<String>,
+    /// The same workload's throughput against `floor --sink`; `Err` says why there is none.
+    pub ceiling: Option<Result<Ceiling, String>>,
+}
+
+/// What the load generator does against a server that does nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Ceiling {
+    /// As fast as it goes, with the workload's messages and batches.
+    pub messages_per_s: f64,
+    /// The same in bytes of values.
+    pub bytes_per_s: f64,
+    /// Produce latency there at the workload's own rate, where it has one.
+    pub produce: Option<Quantiles>,
+}
+
+/// How a backlog went.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Backlog {
+    /// Unread bytes at the moment consumers began.
+    pub bytes: u64,
+    /// How long it took to build.
+    pub build: Duration,
+    /// From then to no lag (less than 200 ms' worth of messages); `None`: not reached within the run.
+    pub drain: Option<Duration>,
+    /// Produce latency while it was built.
+    pub produce_before: Quantiles,
+    /// Produce latency while it was drained.
+    pub produce_during: Quantiles,
+}
+
+/// How cold readers went.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cold {
+    /// When they began, in seconds as in [`Window::at_s`].
+    pub began_at_s: f64,
+    /// What they read.
+    pub read: Count,
+    /// From their beginning to the tail; `None`: not reached within the run.
+    pub caught_up: Option<Duration>,
+    /// Produce latency before they began.
+    pub produce_before: Quantiles,
+    /// Produce latency while they read.
+    pub produce_during: Quantiles,
+    /// End-to-end latency of tail consumers before.
+    pub end_to_end_before: Quantiles,
+    /// End-to-end latency of tail consumers meanwhile.
+    pub end_to_end_during: Quantiles,
+}
+
+/// One rate of a sweep.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Step {
+    /// Messages per second asked for.
+    pub rate: f64,
+    /// Messages per second acked.
+    pub achieved: f64,
+    /// Produce latency.
+    pub produce: Quantiles,
+    /// The quantile that was asked for, in microseconds.
+    pub latency_us: u64,
+    /// Whether it kept the latency, and the rate.
+    pub held: bool,
+    /// Why the step measures the generator, if it does.
+    pub generator_bound: Option<String>,
+}

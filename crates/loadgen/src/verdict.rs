@@ -1,0 +1,404 @@
+//! The sizing tier's rows as targets, and how an outcome stands against them.
+//!
+//! A run on one machine cannot be a cluster of twelve with a petabyte. Each row therefore says at which scale the run
+//! stands for it: with `scale = 100` a row of 100 GB asks for 1 GB, and can be *met at scale 1/100*, never plainly *met*.
+//!
+//! ```toml
+//! [target]
+//! tier = "small"
+//! brokers = { min = 3, scale = 3 }
+//! messages_per_s = { min = 10_000 }
+//! topics = { min = 10, max = 50 }
+//! partitions_per_topic = { min = 3, max = 6 }
+//! stored_bytes = { min = 100_000_000_000, max = 1_000_000_000_000, scale = 1000 }
+//! retention_s = { min = 604_800 }
+//! produce_p99_ms = 50
+//! zero_lag_growth = true
+//! ```
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::outcome::Outcome;
+
+/// Growth of the lag that counts as none: this share of the messages acked.
+const LAG_GROWTH_SHARE_MAX: f64 = 0.01;
+
+/// `[target]` as written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTargets {
+    /// `small`, `medium`, `large`, or a word of one's own.
+    pub tier: Option<String>,
+    /// Nodes of the cluster.
+    pub brokers: Option<RawRow>,
+    /// Messages acked a second.
+    pub messages_per_s: Option<RawRow>,
+    /// Topics written to.
+    pub topics: Option<RawRow>,
+    /// Partitions of each.
+    pub partitions_per_topic: Option<RawRow>,
+    /// Bytes in the log directories.
+    pub stored_bytes: Option<RawRow>,
+    /// How long records are kept.
+    pub retention_s: Option<RawRow>,
+    /// The produce latency's bound at p99.
+    pub produce_p99_ms: Option<f64>,
+    /// The produce latency's bound at p99.9.
+    pub produce_p999_ms: Option<f64>,
+    /// The end-to-end latency's bound at p99.
+    pub end_to_end_p99_ms: Option<f64>,
+    /// The end-to-end latency's bound at p99.9.
+    pub end_to_end_p999_ms: Option<f64>,
+    /// The oldest unread message's bound in seconds.
+    pub lag_s: Option<f64>,
+    /// How fast a backlog must be drained, in seconds.
+    pub drain_s: Option<f64>,
+    /// Whether the lag must not grow.
+    pub zero_lag_growth: Option<bool>,
+}
+
+/// A row as written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRow {
+    /// What the tier asks for at least.
+    pub min: Option<f64>,
+    /// Where the tier ends; carried along, not judged.
+    pub max: Option<f64>,
+    /// The run stands for this many times its size. Default 1.
+    pub scale: Option<f64>,
+}
+
+/// What a run is held against.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Targets {
+    /// The tier's name.
+    pub tier: Option<String>,
+    /// Its rows, in the order of the table.
+    pub rows: Vec<Target>,
+}
+
+/// One row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// What is asked.
+    pub row: Row,
+    /// At least this; for latencies and lag at most this.
+    pub bound: f64,
+    /// Where the tier ends.
+    pub tier_max: Option<f64>,
+    /// The run stands for this many times its size.
+    pub scale: f64,
+}
+
+/// What a row asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "they are the fields of RawTargets")]
+pub enum Row {
+    Brokers,
+    MessagesPerS,
+    Topics,
+    PartitionsPerTopic,
+    StoredBytes,
+    RetentionS,
+    ProduceP99Ms,
+    ProduceP999Ms,
+    EndToEndP99Ms,
+    EndToEndP999Ms,
+    LagS,
+    DrainS,
+    LagGrowth,
+}
+
+impl Row {
+    /// Its name in files.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Brokers => "brokers",
+            Self::MessagesPerS => "messages_per_s",
+            Self::Topics => "topics",
+            Self::PartitionsPerTopic => "partitions_per_topic",
+            Self::StoredBytes => "stored_bytes",
+            Self::RetentionS => "retention_s",
+            Self::ProduceP99Ms => "produce_p99_ms",
+            Self::ProduceP999Ms => "produce_p999_ms",
+            Self::EndToEndP99Ms => "end_to_end_p99_ms",
+            Self::EndToEndP999Ms => "end_to_end_p999_ms",
+            Self::LagS => "lag_s",
+            Self::DrainS => "drain_s",
+            Self::LagGrowth => "zero_lag_growth",
+        }
+    }
+
+    /// Whether more is better: the bound is a least, and a scale divides it.
+    #[must_use]
+    pub fn is_size(self) -> bool {
+        self <= Self::RetentionS
+    }
+}
+
+impl Targets {
+    /// Proves every bound; what is wrong is added to `problems`.
+    pub fn prove(raw: RawTargets, problems: &mut Vec<String>) -> Self {
+        let mut rows = Vec::new();
+        let sizes = [
+            (Row::Brokers, raw.brokers),
+            (Row::MessagesPerS, raw.messages_per_s),
+            (Row::Topics, raw.topics),
+            (Row::PartitionsPerTopic, raw.partitions_per_topic),
+            (Row::StoredBytes, raw.stored_bytes),
+            (Row::RetentionS, raw.retention_s),
+        ];
+        for (row, raw) in sizes.into_iter().filter_map(|(row, raw)| Some((row, raw?))) {
+            let (word, scale) = (row.word(), raw.scale.unwrap_or(1.0));
+            let Some(min) = raw.min else {
+                problems.push(format!("target.{word}.min is missing"));
+                continue;
+            };
+            if !(min.is_finite() && 0.0 < min) {
+                problems.push(format!("target.{word}.min = {min}: above 0"));
+            }
+            if raw.max.is_some_and(|max| max < min) {
+                problems.push(format!("target.{word}.max = {}: at least min, {min}", raw.max.unwrap_or_default()));
+            }
+            if !(1.0..=1e9).contains(&scale) {
+                problems.push(format!("target.{word}.scale = {scale}: 1 to 1000000000"));
+            }
+            rows.push(Target { row, bound: min, tier_max: raw.max, scale });
+        }
+        let bounds = [
+            (Row::ProduceP99Ms, raw.produce_p99_ms),
+            (Row::ProduceP999Ms, raw.produce_p999_ms),
+            (Row::EndToEndP99Ms, raw.end_to_end_p99_ms),
+            (Row::EndToEndP999Ms, raw.end_to_end_p999_ms),
+            (Row::LagS, raw.lag_s),
+            (Row::DrainS, raw.drain_s),
+            (Row::LagGrowth, raw.zero_lag_growth.filter(|wanted| *wanted).map(|_| LAG_GROWTH_SHARE_MAX)),
+        ];
+        for (row, bound) in bounds.into_iter().filter_map(|(row, bound)| Some((row, bound?))) {
+            if !(bound.is_finite() && 0.0 < bound) {
+                problems.push(format!("target.{} = {bound}: above 0", row.word()));
+            }
+            rows.push(Target { row, bound, tier_max: None, scale: 1.0 });
+        }
+        Self { tier: raw.tier, rows }
+    }
+}
+
+/// How a row, or all of them, came out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Met {
+    /// In full.
+    Full,
+    /// By a run that stands for this many times its size.
+    AtScale(f64),
+    /// Not.
+    Not,
+}
+
+impl fmt::Display for Met {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("met"),
+            Self::AtScale(scale) => write!(f, "met at scale 1/{scale}"),
+            Self::Not => f.write_str("not met"),
+        }
+    }
+}
+
+/// One row's verdict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowVerdict {
+    /// The row.
+    pub target: Target,
+    /// What the run had to reach (sizes: the bound over the scale).
+    pub required: f64,
+    /// What it reached; `None`: it was not measured.
+    pub actual: Option<f64>,
+    /// How it came out.
+    pub met: Met,
+}
+
+/// The verdict on a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// The tier's name.
+    pub tier: Option<String>,
+    /// The worst of all rows: not met, else met at the largest scale, else met.
+    pub met: Met,
+    /// Row by row.
+    pub rows: Vec<RowVerdict>,
+    /// Why nothing of this run can be met, whatever the rows say: it was cut short, it failed its self-check.
+    pub spoiled: Vec<String>,
+    /// What to read beside a row: the generator was the limit, say.
+    pub notes: Vec<String>,
+}
+
+/// Holds an outcome against its workload's targets; `None` when there are none.
+#[must_use]
+pub fn judge(outcome: &Outcome) -> Option<Verdict> {
+    let targets = &outcome.workload.targets;
+    if targets.rows.is_empty() {
+        return None;
+    }
+    // A bound on latency that was kept under a hundredth of the load was kept at scale 1/100.
+    let load_scale = targets.rows.iter().filter(|target| target.row == Row::MessagesPerS).map(|target| target.scale);
+    let load_scale = load_scale.fold(1.0, f64::max);
+    let rows: Vec<RowVerdict> = targets.rows.iter().map(|target| judge_row(target, load_scale, outcome)).collect();
+    let mut spoiled = Vec::new();
+    if let Some(reason) = &outcome.partial {
+        spoiled.push(format!("the run is partial: {reason}"));
+    }
+    if !outcome.check.passed() {
+        spoiled.push("the run failed its self-check".to_owned());
+    }
+    let notes = outcome.generator.bound.iter().map(|reason| format!("generator-bound: {reason}")).collect();
+    let worst = |worst, row: &RowVerdict| match (worst, row.met) {
+        (Met::Not, _) | (_, Met::Not) => Met::Not,
+        (Met::AtScale(a), Met::AtScale(b)) => Met::AtScale(a.max(b)),
+        (Met::AtScale(scale), Met::Full) | (Met::Full, Met::AtScale(scale)) => Met::AtScale(scale),
+        (Met::Full, Met::Full) => Met::Full,
+    };
+    let met = if spoiled.is_empty() { rows.iter().fold(Met::Full, worst) } else { Met::Not };
+    Some(Verdict { tier: targets.tier.clone(), met, rows, spoiled, notes })
+}
+
+fn judge_row(target: &Target, load_scale: f64, outcome: &Outcome) -> RowVerdict {
+    let actual = measured(target.row, outcome);
+    let scale = if target.row.is_size() { target.scale } else { load_scale };
+    let required = if target.row.is_size() { target.bound / target.scale } else { target.bound };
+    let reached = actual.is_some_and(|actual| match target.row {
+        // A schedule of 10,000 a second ends up a fraction below: the last messages are acked after the end.
+        Row::MessagesPerS => required * 0.99 <= actual,
+        row if row.is_size() => required <= actual,
+        _ => actual <= required,
+    });
+    let met = match (reached, 1.0 < scale) {
+        (false, _) => Met::Not,
+        (true, true) => Met::AtScale(scale),
+        (true, false) => Met::Full,
+    };
+    RowVerdict { target: target.clone(), required, actual, met }
+}
+
+fn measured(row: Row, outcome: &Outcome) -> Option<f64> {
+    let workload = &outcome.workload;
+    let quantile = |latencies: &crate::outcome::Latencies, quantile| {
+        (!latencies.is_empty()).then(|| latencies.value_at_quantile(quantile) as f64 / 1000.0)
+    };
+    match row {
+        Row::Brokers => Some(outcome.cluster.nodes.len() as f64),
+        Row::MessagesPerS => Some(outcome.messages_per_s()),
+        Row::Topics => Some(f64::from(workload.topics.count)),
+        Row::PartitionsPerTopic => Some(f64::from(workload.topics.partitions)),
+        Row::StoredBytes => outcome.stored_bytes.map(|bytes| bytes as f64),
+        Row::RetentionS => {
+            let retention_ms: f64 = workload.topics.configs.get("retention.ms")?.parse().ok()?;
+            Some(if retention_ms < 0.0 { f64::INFINITY } else { retention_ms / 1000.0 })
+        }
+        Row::ProduceP99Ms => quantile(&outcome.produce, 0.99),
+        Row::ProduceP999Ms => quantile(&outcome.produce, 0.999),
+        Row::EndToEndP99Ms => quantile(&outcome.end_to_end, 0.99),
+        Row::EndToEndP999Ms => quantile(&outcome.end_to_end, 0.999),
+        Row::LagS => outcome.lag.as_ref().map(|lag| lag.seconds_max),
+        Row::DrainS => outcome.backlog.as_ref()?.drain.map(|drain| drain.as_secs_f64()),
+        // As a share of what is acked: a lag that grows by one message a second under a million is noise.
+        Row::LagGrowth => {
+            let lag = outcome.lag.as_ref()?;
+            Some(lag.growth_per_s / outcome.messages_per_s().max(1.0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::outcome::{ClusterSeen, Count, Lag};
+    use crate::workload::Workload;
+
+    fn outcome(target: &str) -> Outcome {
+        let text = format!(
+            "name = \"t\"\n[load]\nrate = 1000\n[topics]\ncount = 5\npartitions = 3\nconfigs = {{ \"retention.ms\" = \"60000\" }}\n[target]\n{target}"
+        );
+        let mut outcome = Outcome::new(Workload::parse(&text, Path::new(".")).expect("right"));
+        outcome.measured = Duration::from_secs(10);
+        outcome.acked = Count { messages: 10_000, bytes: 10_240_000 };
+        outcome.cluster = ClusterSeen { id: None, nodes: vec!["a:1".into()] };
+        outcome.stored_bytes = Some(2_000_000_000);
+        outcome.produce.record_n(20_000, 995).expect("recorded");
+        outcome.produce.record_n(90_000, 5).expect("recorded");
+        outcome.lag = Some(Lag { growth_per_s: 5.0, seconds_max: 0.5, ..Lag::default() });
+        outcome
+    }
+
+    #[test]
+    fn each_row_is_met_not_met_or_met_at_a_scale() {
+        for (target, want) in [
+            ("brokers = { min = 3, scale = 3 }", "met at scale 1/3"),
+            ("brokers = { min = 3 }", "not met"),
+            ("messages_per_s = { min = 1000 }", "met"),
+            ("messages_per_s = { min = 1005 }", "met"),
+            ("messages_per_s = { min = 1100 }", "not met"),
+            ("messages_per_s = { min = 100_000, scale = 100 }", "met at scale 1/100"),
+            ("topics = { min = 5, max = 50 }", "met"),
+            ("topics = { min = 6, max = 50 }", "not met"),
+            ("partitions_per_topic = { min = 24, max = 100, scale = 8 }", "met at scale 1/8"),
+            ("stored_bytes = { min = 100e9, max = 1e12, scale = 50 }", "met at scale 1/50"),
+            ("stored_bytes = { min = 100e9, max = 1e12, scale = 40 }", "not met"),
+            ("retention_s = { min = 60 }", "met"),
+            ("retention_s = { min = 61 }", "not met"),
+            ("produce_p99_ms = 21", "met"),
+            ("produce_p99_ms = 19", "not met"),
+            ("produce_p999_ms = 89", "not met"),
+            // Nobody read: it was not measured, so it is not met.
+            ("end_to_end_p99_ms = 1000", "not met"),
+            ("drain_s = 10", "not met"),
+            ("zero_lag_growth = true", "met"),
+            ("lag_s = 0.4", "not met"),
+            ("produce_p99_ms = 21\nmessages_per_s = { min = 10_000, scale = 10 }", "met at scale 1/10"),
+            ("topics = { min = 50, scale = 10 }\nmessages_per_s = { min = 1000 }", "met at scale 1/10"),
+            ("topics = { min = 50, scale = 10 }\nmessages_per_s = { min = 2000 }", "not met"),
+        ] {
+            let verdict = judge(&outcome(target)).expect("there are targets");
+            assert_eq!(verdict.met.to_string(), want, "{target}: {:?}", verdict.rows);
+        }
+        assert_eq!(judge(&outcome("tier = \"small\"")), None);
+    }
+
+    #[test]
+    fn a_lag_that_grows_is_not_met() {
+        let mut outcome = outcome("zero_lag_growth = true");
+        outcome.lag = Some(Lag { growth_per_s: 20.0, ..Lag::default() });
+        assert_eq!(judge(&outcome).expect("a verdict").met, Met::Not);
+        outcome.lag = None;
+        assert_eq!(judge(&outcome).expect("a verdict").met, Met::Not);
+    }
+
+    #[test]
+    fn a_spoiled_run_meets_nothing_and_says_why() {
+        let mut partial = outcome("messages_per_s = { min = 1000 }");
+        partial.partial = Some("interrupted".into());
+        let verdict = judge(&partial).expect("a verdict");
+        assert_eq!((verdict.met, verdict.spoiled.len()), (Met::Not, 1));
+        assert_eq!(verdict.rows[0].met, Met::Full, "the rows still say what was measured");
+        let mut lossy = outcome("messages_per_s = { min = 1000 }");
+        lossy.check.lost = 1;
+        assert_eq!(judge(&lossy).expect("a verdict").met, Met::Not);
+        let mut bound = outcome("messages_per_s = { min = 1000 }");
+        bound.generator.bound = Some("busy".into());
+        assert_eq!(judge(&bound).expect("a verdict").notes, ["generator-bound: busy"]);
+    }
+
+    #[test]
+    fn wrong_targets_are_refused() {
+        let text = "name = \"t\"\n[load]\nrate = 1\n[target]\nbrokers = { max = 3 }\ntopics = { min = 3, scale = 0.5 }\nproduce_p99_ms = 0";
+        let error = Workload::parse(text, Path::new(".")).expect_err("three");
+        assert_eq!(error.problems.len(), 3, "{error}");
+    }
+}
