@@ -2,11 +2,12 @@
 
 use broker::config::{DescribeOptions, Dynamic, Notice, NoticeKind, Scope, describe_broker, explain, nearest_names};
 use clap::Subcommand;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
 use crate::load::Source;
-use crate::output::{Output, print_json, print_rows, print_text};
+use crate::output::{Answer, Format, Section, print, print_text};
 
 /// The commands about settings.
 #[derive(Subcommand)]
@@ -23,9 +24,8 @@ pub(crate) enum ConfigCommand {
         /// Only what somebody wrote
         #[arg(long)]
         set: bool,
-        /// How to print the settings
-        #[arg(short, long, value_enum, default_value_t)]
-        output: Output,
+        #[command(flatten)]
+        format: Format,
     },
     /// Check a properties file (and environment and overrides) without starting a node
     Check {
@@ -41,7 +41,7 @@ impl ConfigCommand {
                 Some(page) => print_text(&page),
                 None => Err(unknown(name)),
             },
-            Self::List { source, set, output } => list(source, *set, *output),
+            Self::List { source, set, format } => list(source, *set, *format),
             Self::Check { source } => {
                 let config = source.load()?;
                 for line in notice_lines(&config.notices) {
@@ -75,21 +75,34 @@ pub(crate) fn notice_lines(notices: &[Notice]) -> Vec<String> {
     lines
 }
 
-#[derive(Serialize)]
-struct Document {
-    version: u32,
+/// The settings that a node would start with.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ConfigList {
     settings: Vec<Setting>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Setting {
     name: String,
+    /// Null when nothing is set and there is no default; `(secret)` for a password.
     value: Option<String>,
+    /// Where the value was written: a file with its line, a variable, `--override`, or `default`.
     source: String,
+    /// Whether it can change only by a restart.
     read_only: bool,
 }
 
-fn list(source: &Source, set: bool, output: Output) -> Result<(), Failure> {
+impl Answer for ConfigList {
+    const SCHEMA: &'static str = "config.list";
+    const LINES: &'static str = "settings";
+
+    fn sections(&self, _wide: bool) -> Vec<Section> {
+        let cells = |row: &Setting| vec![row.name.clone(), row.value.clone().unwrap_or_default(), row.source.clone()];
+        vec![Section::rows(&["name", "value", "source"], self.settings.iter().map(cells))]
+    }
+}
+
+fn list(source: &Source, set: bool, format: Format) -> Result<(), Failure> {
     let config = source.load()?;
     let rows = describe_broker(&config, Dynamic::NONE, DescribeOptions::default());
     let place = |name: &str| config.raw.get(name).map(|raw| raw.origin.to_string());
@@ -103,15 +116,7 @@ fn list(source: &Source, set: bool, output: Output) -> Result<(), Failure> {
         read_only: Scope::Broker.key(&row.name).is_none() || row.read_only,
         name: row.name,
     });
-    let settings: Vec<Setting> = settings.collect();
-    match output {
-        Output::Json => print_json(&Document { version: 1, settings }),
-        Output::Table => {
-            let cells =
-                |row: &Setting| vec![row.name.clone(), row.value.clone().unwrap_or_default(), row.source.clone()];
-            print_rows(&["name", "value", "source"], &settings.iter().map(cells).collect::<Vec<_>>())
-        }
-    }
+    print(&ConfigList { settings: settings.collect() }, format.output)
 }
 
 #[cfg(test)]

@@ -2,20 +2,20 @@
 
 use broker::preflight::{self, Finding, Severity};
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::load::Source;
-use crate::output::{Output, print_json, print_rows, print_text};
+use crate::output::{Answer, Cell, Format, Section, Tone, print};
 
 /// The arguments of `doctor`.
 #[derive(Args)]
 pub(crate) struct Doctor {
     #[command(flatten)]
     source: Source,
-    /// How to print the findings
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    format: Format,
     /// Exit with 6 on warnings too, not only on what keeps a node from starting
     #[arg(long)]
     strict: bool,
@@ -25,12 +25,9 @@ impl Doctor {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let config = self.source.load()?;
         let findings = preflight::judge(&config, &preflight::facts(&config, true));
-        match self.output {
-            Output::Json => print_json(&Document::of(&findings))?,
-            Output::Table => {
-                print_rows(&["severity", "check", "found", "cure"], &rows(&findings))?;
-                print_text(&format!("\n{}\n", summary(&findings)))?;
-            }
+        print(&DoctorReport::of(&findings), self.format.output)?;
+        if self.format.output.is_text() {
+            eprintln!("\n{}", summary(&findings));
         }
         let worst = worst(&findings);
         let bound = if self.strict { Severity::Warning } else { Severity::Refusal };
@@ -53,39 +50,53 @@ fn summary(findings: &[Finding]) -> String {
     }
 }
 
-fn rows(findings: &[Finding]) -> Vec<Vec<String>> {
-    let cells = |finding: &Finding| {
-        let cure = finding.cure.clone().unwrap_or_default();
-        vec![finding.severity.word().to_owned(), finding.check.to_owned(), finding.found.clone(), cure]
-    };
-    findings.iter().map(cells).collect()
-}
-
-/// The JSON form. Fields are only ever added; `version` changes when one would change its meaning.
-#[derive(Serialize)]
-struct Document<'a> {
-    version: u32,
+/// What was looked at on this machine, and what is not as it should be.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct DoctorReport {
+    /// The severity of the worst finding: `ok`, `note`, `warning` or `refusal`.
     verdict: &'static str,
-    findings: Vec<Row<'a>>,
+    findings: Vec<Row>,
 }
 
-#[derive(Serialize)]
-struct Row<'a> {
-    check: &'a str,
+#[derive(Serialize, JsonSchema)]
+struct Row {
+    /// What was looked at.
+    check: &'static str,
+    /// `ok`, `note`, `warning` (a node runs, but slower or at a risk) or `refusal` (a node does not start).
     severity: &'static str,
-    found: &'a str,
-    cure: Option<&'a str>,
+    /// What was found, in words.
+    found: String,
+    /// What to do about it; null when there is nothing to do.
+    cure: Option<String>,
 }
 
-impl<'a> Document<'a> {
-    fn of(findings: &'a [Finding]) -> Self {
-        let row = |finding: &'a Finding| Row {
+impl DoctorReport {
+    fn of(findings: &[Finding]) -> Self {
+        let row = |finding: &Finding| Row {
             check: finding.check,
             severity: finding.severity.word(),
-            found: &finding.found,
-            cure: finding.cure.as_deref(),
+            found: finding.found.clone(),
+            cure: finding.cure.clone(),
         };
-        Self { version: 1, verdict: worst(findings).word(), findings: findings.iter().map(row).collect() }
+        Self { verdict: worst(findings).word(), findings: findings.iter().map(row).collect() }
+    }
+}
+
+impl Answer for DoctorReport {
+    const SCHEMA: &'static str = "doctor";
+    const LINES: &'static str = "findings";
+
+    fn sections(&self, _wide: bool) -> Vec<Section> {
+        let cells = |row: &Row| {
+            let tone = match row.severity {
+                "refusal" => Tone::Bad,
+                "warning" => Tone::Warning,
+                _ => Tone::Plain,
+            };
+            let cure = row.cure.clone().unwrap_or_default();
+            vec![Cell::toned(row.severity, tone), row.check.into(), (&row.found).into(), cure.into()]
+        };
+        vec![Section::rows(&["severity", "check", "found", "cure"], self.findings.iter().map(cells))]
     }
 }
 
@@ -108,11 +119,10 @@ mod tests {
     }
 
     #[test]
-    fn json_has_a_version_a_verdict_and_one_object_a_finding() {
-        let text = serde_json::to_string_pretty(&Document::of(&findings())).expect("serialised");
+    fn json_has_a_verdict_and_one_object_a_finding() {
+        let text = serde_json::to_string_pretty(&DoctorReport::of(&findings())).expect("serialised");
         expect![[r#"
             {
-              "version": 1,
               "verdict": "warning",
               "findings": [
                 {
@@ -140,6 +150,5 @@ mod tests {
         assert!(summary(&findings).starts_with("A node does not start here"));
         findings.truncate(1);
         assert_eq!(summary(&findings), "A node runs well here. Next: ringlog serve");
-        assert_eq!(rows(&findings), [["ok", "kernel", "Linux 6.12", ""]]);
     }
 }

@@ -1,7 +1,7 @@
 //! `ringlog log`: partition folders while no node has them: read, checked, taken in, repaired.
 
-mod adopt;
-mod repair;
+pub(crate) mod adopt;
+pub(crate) mod repair;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -10,10 +10,11 @@ use broker::inspect::{self, BatchRow, PartitionReport};
 use broker::offline::{OfflineError, RecoveryProgress};
 use broker::preflight::human;
 use clap::{Args, Subcommand};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
-use crate::output::{Output, print_json, print_rows, print_text};
+use crate::output::{Answer, Format, Section, print};
 
 /// The commands about folders.
 #[derive(Subcommand)]
@@ -36,9 +37,8 @@ pub(crate) struct Inspect {
     /// Every batch instead of every segment
     #[arg(long)]
     batches: bool,
-    /// How to print it
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    format: Format,
 }
 
 /// The arguments of `log verify`.
@@ -50,9 +50,8 @@ pub(crate) struct Verify {
     /// Inflate and walk the records too, not only the batches
     #[arg(long)]
     records: bool,
-    /// How to print the faults
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    format: Format,
 }
 
 impl LogCommand {
@@ -77,7 +76,7 @@ fn read(
     })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct SegmentJson {
     base_offset: i64,
     end_offset: i64,
@@ -90,7 +89,7 @@ struct SegmentJson {
     time_index_entries: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct BatchJson {
     segment: i64,
     position: u64,
@@ -108,30 +107,33 @@ struct BatchJson {
     control: bool,
 }
 
-#[derive(Serialize)]
-struct InspectJson {
-    version: u32,
+/// What lies in a partition's folder.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct LogInspection {
     folder: String,
     topic_id: Option<String>,
+    /// Its segments; left out when the batches were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     segments: Option<Vec<SegmentJson>>,
+    /// Its batches, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     batches: Option<Vec<BatchJson>>,
     faults: Vec<FaultJson>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct FaultJson {
     folder: String,
     file: String,
     position: u64,
     reason: String,
+    /// Bytes that no reader gets because of it.
     unusable_bytes: u64,
 }
 
-#[derive(Serialize)]
-struct VerifyJson {
-    version: u32,
+/// What a check of folders found.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct LogVerification {
     folders: u64,
     batches: u64,
     records: u64,
@@ -158,19 +160,33 @@ impl Inspect {
                 batches.push(batch_json(segment, row));
             }
         })?;
-        let segments: Vec<SegmentJson> = report.segments.iter().map(segment_json).collect();
-        if self.output == Output::Json {
-            let document = InspectJson {
-                version: 1,
-                folder: self.folder.display().to_string(),
-                topic_id: report.topic_id.clone(),
-                segments: (!self.batches).then_some(segments),
-                batches: self.batches.then_some(batches),
-                faults: faults(&self.folder, &report),
-            };
-            return print_json(&document);
+        let answer = LogInspection {
+            folder: self.folder.display().to_string(),
+            topic_id: report.topic_id.clone(),
+            segments: (!self.batches).then(|| report.segments.iter().map(segment_json).collect()),
+            batches: self.batches.then_some(batches),
+            faults: faults(&self.folder, &report),
+        };
+        print(&answer, self.format.output)?;
+        if !self.format.output.is_text() {
+            return Ok(());
         }
-        if self.batches {
+        for name in report.leftovers.iter().chain(&report.strangers) {
+            eprintln!("beside them: {name}");
+        }
+        for fault in report.faults() {
+            eprintln!("fault: {} at {}: {}", fault.file, fault.position, fault.reason);
+        }
+        Ok(())
+    }
+}
+
+impl Answer for LogInspection {
+    const SCHEMA: &'static str = "log.inspect";
+
+    fn sections(&self, _wide: bool) -> Vec<Section> {
+        let mut sections = Vec::new();
+        if let Some(batches) = &self.batches {
             let heads = [
                 "segment",
                 "position",
@@ -184,18 +200,13 @@ impl Inspect {
                 "producer",
                 "kind",
             ];
-            print_rows(&heads, &batches.iter().map(batch_cells).collect::<Vec<_>>())?;
-        } else {
+            sections.push(Section::rows(&heads, batches.iter().map(batch_cells)));
+        }
+        if let Some(segments) = &self.segments {
             let heads = ["first", "end", "size", "batches", "records", "timestamps ms", "index", "time index"];
-            print_rows(&heads, &segments.iter().map(segment_cells).collect::<Vec<_>>())?;
+            sections.push(Section::rows(&heads, segments.iter().map(segment_cells)));
         }
-        for name in report.leftovers.iter().chain(&report.strangers) {
-            eprintln!("beside them: {name}");
-        }
-        for fault in report.faults() {
-            eprintln!("fault: {} at {}: {}", fault.file, fault.position, fault.reason);
-        }
-        Ok(())
+        sections
     }
 }
 
@@ -278,7 +289,7 @@ fn batch_cells(row: &BatchJson) -> Vec<String> {
 
 impl Verify {
     fn run(&self) -> Result<(), Failure> {
-        let mut sum = VerifyJson { version: 1, folders: 0, batches: 0, records: 0, size_bytes: 0, faults: Vec::new() };
+        let mut sum = LogVerification { folders: 0, batches: 0, records: 0, size_bytes: 0, faults: Vec::new() };
         for folder in &self.folders {
             let report = read(folder, self.records, &mut |_, _| ())?;
             sum.folders += 1;
@@ -289,25 +300,30 @@ impl Verify {
             }
             sum.faults.extend(faults(folder, &report));
         }
-        match self.output {
-            Output::Json => print_json(&sum)?,
-            Output::Table => {
-                if !sum.faults.is_empty() {
-                    let cells = |fault: &FaultJson| {
-                        let FaultJson { folder, file, position, reason, unusable_bytes } = fault;
-                        vec![folder.clone(), file.clone(), position.to_string(), reason.clone(), human(*unusable_bytes)]
-                    };
-                    let rows: Vec<Vec<String>> = sum.faults.iter().map(cells).collect();
-                    print_rows(&["folder", "file", "position", "fault", "unusable"], &rows)?;
-                }
-                print_text(&format!("{}\n", summary(&sum)))?;
-            }
-        }
+        print(&sum, self.format.output)?;
         if sum.faults.is_empty() { Ok(()) } else { Err(Failure::verdict()) }
     }
 }
 
-fn summary(sum: &VerifyJson) -> String {
+impl Answer for LogVerification {
+    const SCHEMA: &'static str = "log.verify";
+    const LINES: &'static str = "faults";
+
+    fn sections(&self, _wide: bool) -> Vec<Section> {
+        let cells = |fault: &FaultJson| {
+            let FaultJson { folder, file, position, reason, unusable_bytes } = fault;
+            vec![folder.clone(), file.clone(), position.to_string(), reason.clone(), human(*unusable_bytes)]
+        };
+        let mut sections = vec![Section::Text(summary(self))];
+        if !self.faults.is_empty() {
+            let heads = ["folder", "file", "position", "fault", "unusable"];
+            sections.insert(0, Section::rows(&heads, self.faults.iter().map(cells)));
+        }
+        sections
+    }
+}
+
+fn summary(sum: &LogVerification) -> String {
     let read =
         format!("{} folders, {} batches, {} records, {}", sum.folders, sum.batches, sum.records, human(sum.size_bytes));
     match sum.faults.len() {

@@ -1,16 +1,24 @@
-//! The binary `ringlog`: runs a node, looks at the machine, explains settings, reads logs offline.
+//! The binary `ringlog`: runs a node, administers a cluster, looks at the machine, reads logs offline.
 //!
 //! One file per noun. Data goes to stdout, everything else to stderr; what a person reads has units, what a program
-//! reads (`-o json`) has integers and a version.
+//! reads (`-o json`) has integers, a schema and a version: `output` says how, `schemas` lists them. Commands that ask a
+//! cluster reach it through `session`; why a command ends without success is a `failure` with an exit code.
 
-mod completions;
 mod config;
 mod doctor;
+#[allow(dead_code, reason = "the cluster's commands use all of it")]
 mod failure;
+mod generate;
 mod load;
 mod log;
+#[allow(dead_code, reason = "the cluster's commands use all of it")]
 mod output;
+mod schemas;
 mod serve;
+#[allow(dead_code, reason = "the cluster's commands use all of it")]
+mod session;
+#[allow(dead_code, reason = "the cluster's commands use all of it")]
+mod units;
 
 use std::process::ExitCode;
 
@@ -45,9 +53,9 @@ enum Command {
     /// Read, check, adopt and repair partition folders while no node has them
     #[command(subcommand)]
     Log(log::LogCommand),
-    /// Generate files: completions for a shell
+    /// Generate files: completions for a shell, schemas of the documents printed
     #[command(subcommand)]
-    Generate(completions::Generate),
+    Generate(generate::Generate),
 }
 
 fn main() -> ExitCode {

@@ -68,6 +68,9 @@ const VARIABLES_OF_THE_IMAGE: &[&str] = &[
     "KAFKA_HOME",
 ];
 
+/// What the commands that ask a cluster read; no settings of a node.
+const VARIABLES_OF_CLIENTS: &[&str] = &["RINGLOG_BROKERS", "RINGLOG_CONFIG_FILE", "RINGLOG_PROFILE"];
+
 impl RawConfig {
     /// Nothing written: the embedded defaults.
     #[must_use]
@@ -125,7 +128,8 @@ impl RawConfig {
             } else {
                 continue;
             };
-            if rest.is_empty() || VARIABLES_OF_THE_IMAGE.contains(&variable.as_str()) {
+            let other = [VARIABLES_OF_THE_IMAGE, VARIABLES_OF_CLIENTS].concat().contains(&variable.as_str());
+            if rest.is_empty() || other {
                 continue;
             }
             let name = rest.to_lowercase().replace("___", "-").replace("__", "\u{0}").replace('_', ".");

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use broker::offline::{self, AdoptOptions, AdoptReport, AdoptedFolder, Take};
 use broker::preflight::human;
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{failure, progress_line};
 use crate::failure::{Code, Failure};
 use crate::load::Source;
-use crate::output::{Output, print_json, print_rows};
+use crate::output::{Answer, Format, Section, print};
 
 const AFTER_HELP: &str = "\
 The Kafka that wrote DIR must have been stopped cleanly, and the node must be stopped. Topics keep their ids, records
@@ -51,12 +52,11 @@ pub(crate) struct Adopt {
     /// Check everything and say what would be done; adopt nothing
     #[arg(long)]
     dry_run: bool,
-    /// How to print it
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    format: Format,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct FolderJson {
     topic: String,
     partition: i32,
@@ -69,15 +69,15 @@ struct FolderJson {
     notes: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct LeftOutJson {
     folder: String,
     reason: String,
 }
 
-#[derive(Serialize)]
-struct AdoptJson {
-    version: u32,
+/// What was taken in, or would be.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct LogAdoption {
     dry_run: bool,
     folders: Vec<FolderJson>,
     left_out: Vec<LeftOutJson>,
@@ -107,20 +107,19 @@ impl Adopt {
     }
 
     fn print(&self, report: &AdoptReport) -> Result<(), Failure> {
-        if self.output == Output::Json {
-            let left_out = report
-                .left_out
-                .iter()
-                .map(|(folder, reason)| LeftOutJson { folder: folder.display().to_string(), reason: reason.clone() });
-            return print_json(&AdoptJson {
-                version: 1,
-                dry_run: self.dry_run,
-                folders: report.folders.iter().map(folder_json).collect(),
-                left_out: left_out.collect(),
-            });
+        let left_out = report
+            .left_out
+            .iter()
+            .map(|(folder, reason)| LeftOutJson { folder: folder.display().to_string(), reason: reason.clone() });
+        let answer = LogAdoption {
+            dry_run: self.dry_run,
+            folders: report.folders.iter().map(folder_json).collect(),
+            left_out: left_out.collect(),
+        };
+        print(&answer, self.format.output)?;
+        if !self.format.output.is_text() {
+            return Ok(());
         }
-        let heads = ["partition", "topic id", "size", "first", "end", "from", "to"];
-        print_rows(&heads, &report.folders.iter().map(folder_cells).collect::<Vec<_>>())?;
         for folder in &report.folders {
             for note in &folder.notes {
                 eprintln!("{}: {note}", folder.partition);
@@ -154,15 +153,25 @@ fn folder_json(folder: &AdoptedFolder) -> FolderJson {
     }
 }
 
-fn folder_cells(folder: &AdoptedFolder) -> Vec<String> {
+impl Answer for LogAdoption {
+    const SCHEMA: &'static str = "log.adopt";
+    const LINES: &'static str = "folders";
+
+    fn sections(&self, _wide: bool) -> Vec<Section> {
+        let heads = ["partition", "topic id", "size", "first", "end", "from", "to"];
+        vec![Section::rows(&heads, self.folders.iter().map(folder_cells))]
+    }
+}
+
+fn folder_cells(folder: &FolderJson) -> Vec<String> {
     let offset = |offset: Option<i64>| offset.map_or(String::new(), |offset| offset.to_string());
     vec![
-        folder.partition.to_string(),
-        folder.topic_id.to_string(),
-        human(folder.bytes),
-        offset(folder.log_start.map(|offset| offset.value())),
-        offset(folder.log_end.map(|offset| offset.value())),
-        folder.source.display().to_string(),
-        folder.target.display().to_string(),
+        format!("{}-{}", folder.topic, folder.partition),
+        folder.topic_id.clone(),
+        human(folder.size_bytes),
+        offset(folder.log_start_offset),
+        offset(folder.log_end_offset),
+        folder.source.clone(),
+        folder.target.clone(),
     ]
 }

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use broker::offline::{self, RepairReport};
 use broker::preflight::human;
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{failure, progress_line};
 use crate::failure::Failure;
-use crate::output::{Output, print_json, print_text};
+use crate::output::{Answer, Format, Section, print};
 
 const AFTER_HELP: &str = "\
 The node must be stopped. Without --accept-loss nothing is changed and the loss is told; restore the folder from a backup
@@ -25,12 +26,11 @@ pub(crate) struct Repair {
     /// Do it: everything behind the first bad batch is lost
     #[arg(long)]
     accept_loss: bool,
-    /// How to print it
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    format: Format,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct FolderJson {
     folder: String,
     done: bool,
@@ -41,28 +41,31 @@ struct FolderJson {
     notes: Vec<String>,
 }
 
-#[derive(Serialize)]
-struct RepairJson {
-    version: u32,
+/// What was cut off damaged logs, or would be.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct LogRepair {
     folders: Vec<FolderJson>,
 }
 
 impl Repair {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let mut reports = Vec::new();
+        let mut answer = LogRepair { folders: Vec::new() };
         for folder in &self.folders {
             let report = offline::repair(folder, self.accept_loss, &mut progress_line());
-            let report = report.map_err(|error| failure(&error))?;
-            if self.output == Output::Table {
-                print_text(&text(&report))?;
-            }
-            reports.push(report);
+            answer.folders.push(folder_json(&report.map_err(|error| failure(&error))?));
         }
-        if self.output == Output::Json {
-            print_json(&RepairJson { version: 1, folders: reports.iter().map(folder_json).collect() })?;
-        }
-        let loses = reports.iter().any(|report| !report.done && 0 < report.recovery.bytes_cut);
+        print(&answer, self.format.output)?;
+        let loses = answer.folders.iter().any(|folder| !folder.done && 0 < folder.cut_bytes);
         if loses { Err(Failure::verdict()) } else { Ok(()) }
+    }
+}
+
+impl Answer for LogRepair {
+    const SCHEMA: &'static str = "log.repair";
+    const LINES: &'static str = "folders";
+
+    fn sections(&self, _wide: bool) -> Vec<Section> {
+        vec![Section::Text(self.folders.iter().map(text).collect())]
     }
 }
 
@@ -78,17 +81,16 @@ fn folder_json(report: &RepairReport) -> FolderJson {
     }
 }
 
-fn text(report: &RepairReport) -> String {
-    let RepairReport { folder, recovery, done } = report;
-    let folder = folder.display();
+fn text(report: &FolderJson) -> String {
+    let FolderJson { folder, .. } = report;
     let mut text = String::new();
-    for note in &recovery.notes {
+    for note in &report.notes {
         text.push_str(&format!("{folder}: {note}\n"));
     }
-    let offsets = recovery.offsets_cut.map_or(String::new(), |offsets| format!(" with {offsets} offsets"));
-    let cut = human(recovery.bytes_cut);
-    let end = recovery.log_end;
-    text.push_str(&match (recovery.bytes_cut, done) {
+    let offsets = report.cut_offsets.map_or(String::new(), |offsets| format!(" with {offsets} offsets"));
+    let cut = human(report.cut_bytes);
+    let end = report.log_end_offset;
+    text.push_str(&match (report.cut_bytes, report.done) {
         (0, false) => format!("{folder}: no record is lost; the log ends at offset {end}\n"),
         (0, true) => format!("{folder}: repaired without loss; the log ends at offset {end}\n"),
         (_, true) => format!("{folder}: repaired: {cut}{offsets} cut; the log ends at offset {end}\n"),

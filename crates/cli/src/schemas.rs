@@ -1,0 +1,106 @@
+//! The documents that commands print with `-o json`, described for programs: `ringlog generate schema`.
+//!
+//! Every [`Answer`] is listed here. The descriptions are made from the types and their comments, and frozen in
+//! `crates/cli/schemas`: a change shows there, beside the version that it may have to raise.
+
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
+use serde_json::{Value, json};
+
+use crate::output::Answer;
+
+/// One document's description.
+pub(crate) struct Description {
+    /// Noun and verb, `topic.list`.
+    pub(crate) name: &'static str,
+    /// JSON Schema.
+    pub(crate) schema: Schema,
+}
+
+/// Every document, by name.
+pub(crate) fn all() -> Vec<Description> {
+    let mut all = vec![
+        of::<crate::config::ConfigList>(),
+        of::<crate::doctor::DoctorReport>(),
+        of::<crate::log::LogInspection>(),
+        of::<crate::log::LogVerification>(),
+        of::<crate::log::adopt::LogAdoption>(),
+        of::<crate::log::repair::LogRepair>(),
+    ];
+    all.sort_by_key(|description| description.name);
+    all
+}
+
+fn of<A: Answer + JsonSchema>() -> Description {
+    let mut schema = SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<A>();
+    schema.insert("title".to_owned(), A::SCHEMA.into());
+    let fields = schema.get_mut("properties").and_then(Value::as_object_mut).expect("an answer is a struct");
+    let own = std::mem::take(fields);
+    fields.insert("schema".to_owned(), json!({ "const": A::SCHEMA, "description": "Which document this is" }));
+    fields.insert(
+        "version".to_owned(),
+        json!({ "const": A::VERSION, "description": "Raised when a field changes its meaning or goes" }),
+    );
+    fields.extend(own);
+    if let Some(Value::Array(required)) = schema.get_mut("required") {
+        required.splice(0..0, ["schema".into(), "version".into()]);
+    }
+    if !A::LINES.is_empty() {
+        schema.insert("x-jsonl".to_owned(), A::LINES.into());
+    }
+    Description { name: A::SCHEMA, schema }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    fn own(folder: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
+    }
+
+    /// `UPDATE_SCHEMAS=1 cargo test -p cli schemas` writes them anew.
+    #[test]
+    fn documents_are_as_they_were_frozen() {
+        let mut names = BTreeSet::new();
+        for Description { name, schema } in all() {
+            let path = own("schemas").join(format!("{name}.json"));
+            let text = serde_json::to_string_pretty(&schema).expect("serialised") + "\n";
+            if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+                fs::write(&path, &text).expect("written");
+            }
+            let frozen = fs::read_to_string(&path).unwrap_or_default();
+            assert_eq!(text, frozen, "{} differs: is a version to be raised?", path.display());
+            assert!(names.insert(format!("{name}.json")), "two documents are called {name}");
+        }
+        let files = fs::read_dir(own("schemas")).expect("a folder");
+        let files = files.map(|file| file.expect("readable").file_name().into_string().expect("UTF-8"));
+        assert_eq!(files.collect::<BTreeSet<_>>(), names, "a file describes no document");
+    }
+
+    #[test]
+    fn every_answer_is_listed() {
+        fn visit(folder: &Path, found: &mut Vec<String>) {
+            for file in fs::read_dir(folder).expect("a folder") {
+                let path = file.expect("readable").path();
+                if path.is_dir() {
+                    visit(&path, found);
+                } else if path.file_name().is_some_and(|name| name != "output.rs") {
+                    let text = fs::read_to_string(&path).expect("readable");
+                    found.extend(text.lines().filter_map(|line| {
+                        Some(line.strip_prefix("impl Answer for ")?.trim_end_matches(" {").to_owned())
+                    }));
+                }
+            }
+        }
+        let mut answers = Vec::new();
+        visit(&own("src"), &mut answers);
+        assert!(!answers.is_empty());
+        let listed = fs::read_to_string(own("src/schemas.rs")).expect("readable");
+        answers.retain(|answer| !listed.contains(&format!("::{answer}>(),")));
+        assert!(answers.is_empty(), "not listed in schemas.rs: {answers:?}");
+    }
+}
