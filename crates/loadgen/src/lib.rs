@@ -1,11 +1,15 @@
 //! The load generator: drives any Kafka-compatible broker with a workload and says what came out.
 //!
 //! Read in this order: [`workload`] (what is asked), [`outcome`] (what a run yields), [`verdict`] (how the one is held
-//! against the other).
+//! against the other). Around it: [`driver`] (targets, and nodes that are started for a run), [`machine`] (what a result was
+//! measured on), [`stats`] (whether two sets of runs differ).
 
+pub mod driver;
+pub mod machine;
 pub mod options;
 pub mod outcome;
 pub mod stamp;
+pub mod stats;
 pub mod verdict;
 pub mod workload;
 

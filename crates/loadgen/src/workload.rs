@@ -222,6 +222,15 @@ pub struct Topics {
 }
 
 impl Topics {
+    /// The same topics in another mode.
+    pub fn set_durability(&mut self, durability: Durability) {
+        if let Some((name, _)) = self.durability.topic_config() {
+            self.configs.remove(name);
+        }
+        self.configs.extend(durability.topic_config().map(|(name, value)| (name.to_owned(), value)));
+        self.durability = durability;
+    }
+
     /// Partitions of all topics.
     #[must_use]
     pub fn partitions_total(&self) -> u32 {
@@ -248,6 +257,17 @@ impl Durability {
             Self::Replicated => "replicated",
             Self::Interval(_) => "interval",
             Self::Durable => "durable",
+        }
+    }
+}
+
+impl Durability {
+    /// The topic setting that makes it so.
+    fn topic_config(self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Replicated => None,
+            Self::Interval(every) => Some(("flush.ms", every.as_millis().to_string())),
+            Self::Durable => Some(("flush.messages", "1".to_owned())),
         }
     }
 }
@@ -575,12 +595,7 @@ impl Check {
             self.wrong(format!("topics.count = {count}: 1 when an existing topic is named"));
         }
         let mut configs = raw.configs;
-        let implied = match durability {
-            Durability::Replicated => None,
-            Durability::Interval(every) => Some(("flush.ms", every.as_millis().to_string())),
-            Durability::Durable => Some(("flush.messages", "1".to_owned())),
-        };
-        if let Some((name, value)) = implied
+        if let Some((name, value)) = durability.topic_config()
             && let Some(other) = configs.insert(name.to_owned(), value.clone())
             && other != value
         {

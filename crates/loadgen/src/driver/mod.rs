@@ -1,0 +1,313 @@
+//! Targets: brokers that run already, and nodes that the bench starts, pins, and ends.
+//!
+//! [`TargetSpec`] says what is wanted, [`start`] brings it up and [`Running`] is what the generator drives. Dropping a
+//! `Running` ends its processes by their ids and removes its data and mounts.
+
+pub mod kafka;
+pub mod place;
+pub mod process;
+mod spec;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use client::{Client, ClientConfig, ClientError};
+
+pub use spec::{Place, System, TargetSpec, parse_cpus};
+
+use crate::machine::Storage;
+use kafka::{KAFKA_VERSION, Kafka, KafkaNode};
+use place::{PlaceError, Prepared};
+use process::{Process, free_ports};
+
+/// How long a target may take until all of its nodes are in its metadata. Three JVMs on two busy cores take a minute.
+const START_TIME_MAX: Duration = Duration::from_secs(180);
+
+/// What targets are made of on this machine.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// The binary `ringlog`.
+    pub ringlog: PathBuf,
+    /// Folder of Kafka's jars, or of a distribution of it; searched for if absent.
+    pub kafka: Option<PathBuf>,
+    /// Where data and images of started nodes go.
+    pub work: PathBuf,
+}
+
+/// Why a target does not run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StartError {
+    /// It cannot be had on this machine; the rest can go on, and its cell in the report says why it is empty.
+    Skipped(String),
+    /// It should have run.
+    Failed(String),
+}
+
+impl From<PlaceError> for StartError {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::Unavailable(reason) => Self::Skipped(reason),
+            PlaceError::Failed(reason) => Self::Failed(reason),
+        }
+    }
+}
+
+/// A target that takes connections.
+#[derive(Debug)]
+pub struct Running {
+    /// What was asked for.
+    pub spec: TargetSpec,
+    /// `host:port`, comma-separated.
+    pub bootstrap: String,
+    /// The nodes that were started here, in the order of their ids.
+    pub nodes: Vec<RunningNode>,
+    /// What the data lies on; absent for a broker that ran already.
+    pub storage: Option<Storage>,
+    /// Version of what runs, if it is known.
+    pub version: Option<String>,
+    /// The settings that each node was started with.
+    pub config: BTreeMap<String, String>,
+    // Dropped after the nodes: fields are dropped in this order.
+    _places: Vec<Prepared>,
+    _logs: Logs,
+}
+
+/// A node that was started here.
+#[derive(Debug)]
+pub struct RunningNode {
+    process: Process,
+    /// Its log directories.
+    pub dirs: Vec<PathBuf>,
+    /// `host:port` of its HTTP listener, if it has one.
+    pub http: Option<String>,
+}
+
+impl RunningNode {
+    /// The process that does the work.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+}
+
+impl Running {
+    /// Processes of its nodes; none for a broker that ran already.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        self.nodes.iter().map(RunningNode::pid).collect()
+    }
+
+    /// # Errors
+    /// A node has ended, with its last words.
+    pub fn check_alive(&mut self) -> Result<(), String> {
+        self.nodes.iter_mut().try_for_each(|node| node.process.check_alive())
+    }
+}
+
+/// The folder of the nodes' own output; removed with the target.
+#[derive(Debug)]
+struct Logs(Option<PathBuf>);
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.0 {
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// Brings a target up and waits until all of its nodes are in its metadata.
+///
+/// # Errors
+/// It cannot be had here, or it should have run and does not.
+pub async fn start(spec: &TargetSpec, tools: &Tools) -> Result<Running, StartError> {
+    let mut running = match &spec.system {
+        System::Broker(addresses) => Running {
+            spec: spec.clone(),
+            bootstrap: addresses.join(","),
+            nodes: Vec::new(),
+            storage: None,
+            version: None,
+            config: BTreeMap::new(),
+            _places: Vec::new(),
+            _logs: Logs(None),
+        },
+        System::Ringlog => start_ringlog(spec, tools)?,
+        System::Kafka => start_kafka(spec, tools)?,
+    };
+    wait_until_ready(&mut running).await.map_err(StartError::Failed)?;
+    Ok(running)
+}
+
+fn folder(tools: &Tools, spec: &TargetSpec) -> Result<PathBuf, StartError> {
+    let name: String =
+        spec.label().chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    let folder = tools.work.join(format!("{name}-{}", std::process::id()));
+    fs::create_dir_all(&folder)
+        .map_err(|error| StartError::Failed(format!("cannot make {}: {error}", folder.display())))?;
+    Ok(folder)
+}
+
+fn failed(error: &std::io::Error) -> StartError {
+    StartError::Failed(error.to_string())
+}
+
+fn start_ringlog(spec: &TargetSpec, tools: &Tools) -> Result<Running, StartError> {
+    if spec.nodes > 1 {
+        return Err(StartError::Skipped(format!(
+            "Ringlog runs as one node; a cluster of {} is not built yet",
+            spec.nodes
+        )));
+    }
+    let folder = folder(tools, spec)?;
+    let logs = Logs(Some(folder.clone()));
+    let place = Prepared::make(&spec.place, &folder, "data")?;
+    let ports = free_ports(2).map_err(|error| failed(&error))?;
+    let http = format!("127.0.0.1:{}", ports[1]);
+    // A folder of its own below a mount: `lost+found` is not the node's.
+    let dirs = log_dirs(&place, "node-1").map_err(|error| failed(&error))?;
+    let mut config = BTreeMap::from([
+        ("listeners".to_owned(), format!("PLAINTEXT://127.0.0.1:{}", ports[0])),
+        ("log.dirs".to_owned(), join(&dirs)),
+        ("ringlog.http.listener".to_owned(), http.clone()),
+        ("group.initial.rebalance.delay.ms".to_owned(), "0".to_owned()),
+    ]);
+    config.extend(settings(spec).map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let mut command = Command::new(&tools.ringlog);
+    without_settings(&mut command);
+    command.arg("serve");
+    for (name, value) in &config {
+        command.arg("--override").arg(format!("{name}={value}"));
+    }
+    let process =
+        Process::start("ringlog", &command, &spec.cpus, &folder.join("node.log")).map_err(|error| failed(&error))?;
+    Ok(Running {
+        spec: spec.clone(),
+        bootstrap: format!("127.0.0.1:{}", ports[0]),
+        storage: Some(Storage::look(&dirs[0])),
+        version: crate::machine::version_of(&tools.ringlog, "--version"),
+        nodes: vec![RunningNode { process, dirs, http: Some(http) }],
+        config,
+        _places: vec![place],
+        _logs: logs,
+    })
+}
+
+fn start_kafka(spec: &TargetSpec, tools: &Tools) -> Result<Running, StartError> {
+    let kafka = Kafka::find(tools.kafka.as_deref()).map_err(StartError::Skipped)?;
+    let folder = folder(tools, spec)?;
+    let logs = Logs(Some(folder.clone()));
+    // One file system for all nodes, as one machine has one disk.
+    let place = Prepared::make(&spec.place, &folder, "data")?;
+    let count = spec.nodes as usize;
+    let mut ports = free_ports(2 * count).map_err(|error| failed(&error))?;
+    let controller_ports = ports.split_off(count);
+    let mut nodes = Vec::with_capacity(count);
+    let mut config = BTreeMap::new();
+    let mut storage = None;
+    for id in 1..=spec.nodes {
+        let dirs = log_dirs(&place, &format!("node-{id}")).map_err(|error| failed(&error))?;
+        let node = KafkaNode {
+            id,
+            client_ports: ports.clone(),
+            controller_ports: controller_ports.clone(),
+            dirs: dirs.clone(),
+        };
+        let text = node.properties(settings(spec));
+        let properties = folder.join(format!("node-{id}.properties"));
+        fs::write(&properties, &text).map_err(|error| failed(&error))?;
+        kafka.format(&properties).map_err(StartError::Failed)?;
+        let name = format!("kafka node {id}");
+        let process =
+            Process::start(&name, &kafka.serve(&properties), &spec.cpus, &folder.join(format!("node-{id}.log")))
+                .map_err(|error| failed(&error))?;
+        if id == 1 {
+            config = text
+                .lines()
+                .filter_map(|line| line.split_once('='))
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
+            storage = Some(Storage::look(&dirs[0]));
+        }
+        nodes.push(RunningNode { process, dirs, http: None });
+    }
+    let addresses: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    Ok(Running {
+        spec: spec.clone(),
+        bootstrap: addresses.join(","),
+        nodes,
+        storage,
+        version: Some(format!("Apache Kafka {KAFKA_VERSION}")),
+        config,
+        _places: vec![place],
+        _logs: logs,
+    })
+}
+
+fn log_dirs(place: &Prepared, node: &str) -> std::io::Result<Vec<PathBuf>> {
+    place
+        .dirs
+        .iter()
+        .map(|dir| {
+            let dir = dir.join(node);
+            fs::create_dir_all(&dir)?;
+            dir.canonicalize()
+        })
+        .collect()
+}
+
+fn join(dirs: &[PathBuf]) -> String {
+    dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(",")
+}
+
+fn settings(spec: &TargetSpec) -> impl Iterator<Item = (&str, &str)> {
+    spec.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+/// `KAFKA_` and `RINGLOG_` names of our environment are settings to a node.
+fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("RINGLOG_") || name.starts_with("KAFKA_")) {
+            command.env_remove(name);
+        }
+    }
+}
+
+async fn wait_until_ready(running: &mut Running) -> Result<(), String> {
+    let expected = running.nodes.len().max(1);
+    let is_ours = running.spec.is_started_here();
+    let time_max = if is_ours { START_TIME_MAX } else { Duration::from_secs(5) };
+    let begun = Instant::now();
+    loop {
+        running.check_alive()?;
+        let seen = nodes_seen(&running.bootstrap).await;
+        if seen.as_ref().is_ok_and(|seen| *seen >= expected) {
+            return Ok(());
+        }
+        if begun.elapsed() > time_max {
+            let why = match seen {
+                Ok(seen) => format!("its metadata names {seen} of {expected} nodes"),
+                Err(error) => error.to_string(),
+            };
+            let words: Vec<String> = running.nodes.iter().map(|node| node.process.log_tail()).collect();
+            return Err(format!(
+                "no answer from {} at {} within {} s: {why}. {}",
+                running.spec.label(),
+                running.bootstrap,
+                time_max.as_secs(),
+                if is_ours { words.join(" || ") } else { "Is it running, and reachable from here?".to_owned() },
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn nodes_seen(bootstrap: &str) -> Result<usize, ClientError> {
+    let mut config = ClientConfig::new(bootstrap);
+    config.retry_timeout = Duration::from_secs(2);
+    let client = Client::connect(config).await?;
+    Ok(client.cluster().await?.nodes.len())
+}

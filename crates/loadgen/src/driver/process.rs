@@ -1,0 +1,220 @@
+//! A node's process: pinned, watched, and ended by its id.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long a process may take to stop by itself.
+const STOP_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Lines of its output that are told when it ends unasked.
+const TAIL_LINES: usize = 6;
+
+/// A child process. Ended when dropped: SIGTERM, and SIGKILL to what does not heed it.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` on the given CPUs (all of this process's if none), its output in `log`.
+    ///
+    /// # Errors
+    /// The program cannot be started; CPUs that this machine has not.
+    pub fn start(name: &str, command: &Command, cpus: &[usize], log: &Path) -> io::Result<Self> {
+        let output = File::options().create(true).append(true).open(log)?;
+        let mut command = dying_with_us(command);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        // A child inherits the affinity of the thread that starts it.
+        let before = sched_getaffinity(Pid::from_raw(0))?;
+        if !cpus.is_empty() {
+            pin_this_thread(cpus)?;
+        }
+        let child = command.spawn();
+        sched_setaffinity(Pid::from_raw(0), &before)?;
+        let child = child.map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", command.get_program().to_string_lossy()))
+        })?;
+        Ok(Self { name: name.to_owned(), child, log: log.to_path_buf() })
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// An error that names why it ended, if it did.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn check_alive(&mut self) -> Result<(), String> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => Err(format!("{} ended ({status}). Its last words: {}", self.name, self.log_tail())),
+            Err(error) => Err(format!("{}: {error}", self.name)),
+        }
+    }
+
+    /// The last lines of its output.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let text = fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(TAIL_LINES)..].join(" | ")
+    }
+
+    fn stop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        // It may end between these lines; then there is nothing to signal.
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
+        let begun = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if begun.elapsed() > STOP_TIME_MAX {
+                eprintln!("{} does not stop on SIGTERM: killed", self.name);
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Pins the calling thread, and with it whatever it starts from now on.
+///
+/// # Errors
+/// CPUs that this machine or the process's own mask has not.
+pub fn pin_this_thread(cpus: &[usize]) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        set.set(*cpu)?;
+    }
+    sched_setaffinity(Pid::from_raw(0), &set).map_err(|error| {
+        let all = std::thread::available_parallelism().map_or(0, usize::from);
+        io::Error::other(format!("cannot pin to CPUs {cpus:?}: {error}; this process may use {all} CPUs"))
+    })
+}
+
+/// Ports on the loopback that are free now.
+///
+/// # Errors
+/// There are none.
+pub fn free_ports(count: usize) -> io::Result<Vec<u16>> {
+    // All are held until the last one is found, so that none is given out twice.
+    let held: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<io::Result<_>>()?;
+    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+}
+
+/// The first folder of `PATH` that has the program.
+#[must_use]
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file())
+}
+
+/// Run by `setpriv`, where that is installed, the process is sent SIGTERM when we end without having ended it.
+fn dying_with_us(command: &Command) -> Command {
+    let mut wrapped = match find_program("setpriv") {
+        Some(setpriv) => {
+            let mut wrapped = Command::new(setpriv);
+            wrapped.args(["--pdeathsig", "TERM"]).arg(command.get_program());
+            wrapped
+        }
+        None => Command::new(command.get_program()),
+    };
+    wrapped.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    wrapped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("ringlog-process-{name}-{}.log", std::process::id()))
+    }
+
+    fn is_there(pid: u32) -> bool {
+        kill(Pid::from_raw(pid as i32), None).is_ok()
+    }
+
+    #[test]
+    fn a_dropped_process_is_gone() {
+        let log = log("dropped");
+        let mut command = Command::new("sleep");
+        command.arg("60");
+        let mut process = Process::start("sleep", &command, &[], &log).expect("started");
+        process.check_alive().expect("alive");
+        let pid = process.pid();
+        drop(process);
+        assert!(!is_there(pid));
+        fs::remove_file(log).expect("removed");
+    }
+
+    #[test]
+    fn a_process_that_ends_unasked_is_reported_with_its_last_words() {
+        let log = log("ended");
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo no room; exit 3"]);
+        let mut process = Process::start("node 1", &command, &[], &log).expect("started");
+        let begun = Instant::now();
+        let told = loop {
+            match process.check_alive() {
+                Err(told) => break told,
+                Ok(()) => assert!(begun.elapsed() < Duration::from_secs(30), "it does not end"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert!(told.starts_with("node 1 ended (exit status: 3)") && told.ends_with("no room"), "{told}");
+        fs::remove_file(log).expect("removed");
+    }
+
+    #[test]
+    fn pinning_lasts_for_the_child_and_not_for_us() {
+        let log = log("pinned");
+        let before = sched_getaffinity(Pid::from_raw(0)).expect("mask");
+        let cpu = (0..1024).find(|cpu| before.is_set(*cpu).unwrap_or(false)).expect("a CPU");
+        let mut command = Command::new("sh");
+        command.args(["-c", "grep Cpus_allowed_list /proc/self/status"]);
+        let mut process = Process::start("sh", &command, &[cpu], &log).expect("started");
+        while process.check_alive().is_ok() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(process.log_tail().split_whitespace().last(), Some(cpu.to_string().as_str()));
+        assert_eq!(sched_getaffinity(Pid::from_raw(0)).expect("mask"), before);
+        fs::remove_file(log).expect("removed");
+    }
+
+    #[test]
+    fn free_ports_differ() {
+        let mut ports = free_ports(6).expect("ports");
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 6);
+    }
+}
