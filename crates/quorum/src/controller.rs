@@ -56,6 +56,12 @@ pub trait ConfigRules {
         image: &MetadataImage,
     ) -> Result<(), Fault>;
 
+    /// May a topic be made with these configs, which [`ConfigRules::check`] allows?
+    ///
+    /// # Errors
+    /// A policy of this cluster's demands more, `POLICY_VIOLATION`.
+    fn check_new_topic(&self, topic: &str, configs: &crate::Configs, image: &MetadataImage) -> Result<(), Fault>;
+
     /// Whether this config is a list, and so can be appended to and subtracted from.
     fn is_list(&self, resource: &ConfigResource, name: &str) -> bool;
 

@@ -366,6 +366,7 @@ fn checked_configs<R: ConfigRules>(
         let resource = ConfigResource::Topic(Arc::clone(topic));
         rules.check(&resource, &Configs::new(), &configs, image)?;
     }
+    rules.check_new_topic(topic, &configs, image)?;
     Ok(configs)
 }
 

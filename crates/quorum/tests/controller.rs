@@ -15,6 +15,10 @@ use types::{DirectoryId, ErrorCode, LeaderEpoch, NodeId, PartitionIndex, Produce
 struct FewConfigs;
 
 impl ConfigRules for FewConfigs {
+    fn check_new_topic(&self, _: &str, _: &Configs, _: &MetadataImage) -> Result<(), Fault> {
+        Ok(())
+    }
+
     fn check(&self, _: &ConfigResource, _: &Configs, after: &Configs, _: &MetadataImage) -> Result<(), Fault> {
         match after.get("bad") {
             Some(value) => Err(Fault::new(ErrorCode::InvalidConfig, format!("bad is {value}"))),

@@ -22,6 +22,10 @@ const NOW: Now = Now { monotonic_ns: 0, wall: Timestamp::from_millis(1_700_000_0
 struct AnyConfig;
 
 impl ConfigRules for AnyConfig {
+    fn check_new_topic(&self, _: &str, _: &Configs, _: &MetadataImage) -> Result<(), Fault> {
+        Ok(())
+    }
+
     fn check(&self, _: &ConfigResource, _: &Configs, _: &Configs, _: &MetadataImage) -> Result<(), Fault> {
         Ok(())
     }

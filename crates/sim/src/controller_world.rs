@@ -38,6 +38,10 @@ const REPLAY_SLACK_BYTES: usize = 4_000;
 struct AnyConfig;
 
 impl ConfigRules for AnyConfig {
+    fn check_new_topic(&self, _: &str, _: &Configs, _: &MetadataImage) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     fn check(&self, _: &ConfigResource, _: &Configs, _: &Configs, _: &MetadataImage) -> Result<(), Refusal> {
         Ok(())
     }

@@ -110,6 +110,11 @@ pub enum Bounds {
     Replicas,
     /// A list with at least one entry, if it is set at all.
     NonEmptyList,
+    /// A text without line breaks, tabs and other control characters.
+    Line {
+        /// Most characters taken.
+        chars_max: usize,
+    },
 }
 
 /// A row of the catalogue.
@@ -240,6 +245,7 @@ fn parse_bounds(text: &'static str) -> Option<Bounds> {
         "*" => Some(Bounds::Any),
         "replicas" => Some(Bounds::Replicas),
         "nonempty" => Some(Bounds::NonEmptyList),
+        _ if text.starts_with("line ") => Some(Bounds::Line { chars_max: text["line ".len()..].parse().ok()? }),
         _ if text.starts_with('[') => Some(Bounds::Words(words(text))),
         _ if text.starts_with('~') => Some(Bounds::WordsAnyCase(words(&text[1..]))),
         _ => {
@@ -359,6 +365,9 @@ impl ConfigKey {
                 entries => entries.iter().all(|entry| is_replica(entry)),
             },
             (Bounds::NonEmptyList, Value::List(entries)) => entries.iter().all(|entry| !entry.is_empty()),
+            (Bounds::Line { chars_max }, Value::Text(text)) => {
+                text.chars().count() <= *chars_max && !text.chars().any(char::is_control)
+            }
             _ => true,
         }
     }
@@ -393,6 +402,7 @@ impl ConfigKey {
             Bounds::Words(words) | Bounds::WordsAnyCase(words) => format!("one of {}", words.join(", ")),
             Bounds::Replicas => "`*`, or a list of partition:broker pairs".to_owned(),
             Bounds::NonEmptyList => "a list without empty entries".to_owned(),
+            Bounds::Line { chars_max } => format!("one line of at most {chars_max} characters"),
         }
     }
 

@@ -31,7 +31,7 @@ pub use proved::{
     Notice, NoticeKind, OffsetsConfig, Overrides, Problem,
 };
 pub use raw::{Origin, RawConfig, RawValue};
-pub use rules::{DynamicOverrides, Rules};
+pub use rules::{DynamicOverrides, Rules, TOPIC_OWNER};
 pub use topic::{
     AlterFault, Cleanup, Compression, Durability, TimestampType, TopicConfig, validate_broker_overrides,
     validate_group_overrides, validate_topic_overrides,

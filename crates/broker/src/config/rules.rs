@@ -2,25 +2,69 @@
 
 use std::sync::Arc;
 
+use quorum::image::is_internal;
 use quorum::{ConfigResource, ConfigRules, Configs, Fault, MetadataImage};
 use types::{ErrorCode, NodeId};
 
-use super::catalogue::{ConfigKey, Scope, ValueType};
-use super::proved::{Dynamic, Overrides};
+use super::catalogue::{ConfigKey, Scope, Value, ValueType};
+use super::proved::{Config, Dynamic, Overrides};
 use super::topic::{validate_broker_overrides, validate_group_overrides, validate_topic_overrides};
 
+/// The topic setting that says whom to ask about a topic.
+pub const TOPIC_OWNER: &str = "ringlog.owner";
+
 /// The catalogue for the controller: what may be set on a resource.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Rules;
+#[derive(Clone, Debug)]
+pub struct Rules {
+    config: Arc<Config>,
+}
+
+impl Rules {
+    /// The rules of a node started with these settings.
+    #[must_use]
+    pub fn new(config: Arc<Config>) -> Self {
+        Self { config }
+    }
+
+    fn owner_required(&self, image: &MetadataImage) -> bool {
+        let dynamic = DynamicOverrides::of(image, self.config.node_id);
+        self.config.layers(dynamic.as_dynamic()).value("ringlog.topic.owner.required") == Some(Value::Bool(true))
+    }
+
+    /// Whether a topic may be without an owner.
+    fn check_owner(&self, topic: &str, configs: &Configs, image: &MetadataImage) -> Result<(), Fault> {
+        if has_owner(configs) || is_internal(topic) || !self.owner_required(image) {
+            return Ok(());
+        }
+        let message = format!(
+            "Topic '{topic}' names no owner, and ringlog.topic.owner.required=true demands one: set the topic config \
+             {TOPIC_OWNER} to the team to ask about it."
+        );
+        Err(Fault::new(ErrorCode::PolicyViolation, message))
+    }
+}
+
+fn has_owner(configs: &Configs) -> bool {
+    configs.get(TOPIC_OWNER).is_some_and(|owner| !owner.trim().is_empty())
+}
 
 impl ConfigRules for Rules {
+    fn check_new_topic(&self, topic: &str, configs: &Configs, image: &MetadataImage) -> Result<(), Fault> {
+        self.check_owner(topic, configs, image)
+    }
+
     fn check(
         &self,
         resource: &ConfigResource,
-        _before: &Configs,
+        before: &Configs,
         after: &Configs,
-        _image: &MetadataImage,
+        image: &MetadataImage,
     ) -> Result<(), Fault> {
+        if let ConfigResource::Topic(topic) = resource
+            && has_owner(before)
+        {
+            self.check_owner(topic, after, image)?;
+        }
         let after = overrides_of(Some(after));
         let checked = match resource {
             ConfigResource::Topic(_) => validate_topic_overrides(&after),

@@ -86,7 +86,7 @@ fn catalogue_holds_kafkas_settings_and_every_default_passes_its_own_bounds() {
             assert!(key.documentation.ends_with('.') || key.documentation.ends_with('`'), "{}", key.name);
         }
     }
-    assert_eq!(counts, [34, 17, 365], "34 topic and 17 group settings; 360 of Kafka's broker and 5 of ours");
+    assert_eq!(counts, [36, 17, 366], "34 topic and 17 group settings of Kafka, 360 of its broker; 2 and 6 of ours");
 }
 
 #[test]
@@ -400,6 +400,8 @@ fn topic_rows_list_every_setting_with_source_and_type() {
             remote.storage.enable=false Default Boolean
             retention.bytes=-1 Default Long
             retention.ms=604800000 Default Long
+            ringlog.note= Default String
+            ringlog.owner= Default String
             segment.bytes=1073741824 StaticBroker Int
             segment.index.bytes=10485760 Default Int
             segment.jitter.ms=0 Default Long
@@ -651,16 +653,54 @@ fn the_controller_asks_the_same_rules() {
 
     use quorum::{ConfigResource, ConfigRules, Configs, MetadataImage};
 
+    let rules = Rules::new(Arc::new(Config::embedded()));
     let topic = ConfigResource::Topic(Arc::from("t"));
     let judge = |resource: &ConfigResource, name: &str, value: &str| {
         let after = Configs::from([(Arc::from(name), Arc::from(value))]);
-        Rules.check(resource, &Configs::new(), &after, &MetadataImage::default()).map_err(|fault| fault.code)
+        rules.check(resource, &Configs::new(), &after, &MetadataImage::default()).map_err(|fault| fault.code)
     };
     assert_eq!(judge(&topic, "retention.ms", "5"), Ok(()));
     assert_eq!(judge(&topic, "retention.ms", "x"), Err(ErrorCode::InvalidConfig));
     assert_eq!(judge(&ConfigResource::DefaultBroker, "num.partitions", "5"), Err(ErrorCode::InvalidRequest));
     assert_eq!(judge(&ConfigResource::Group(Arc::from("g")), "no.such", "5"), Err(ErrorCode::InvalidConfig));
-    assert!(Rules.is_list(&topic, "cleanup.policy"));
-    assert!(!Rules.is_list(&topic, "retention.ms"));
-    assert_eq!(Rules.default_value(&topic, "cleanup.policy").as_deref(), Some("delete"));
+    assert!(rules.is_list(&topic, "cleanup.policy"));
+    assert!(!rules.is_list(&topic, "retention.ms"));
+    assert_eq!(rules.default_value(&topic, "cleanup.policy").as_deref(), Some("delete"));
+}
+
+#[test]
+fn an_owner_is_demanded_of_new_topics_where_the_setting_says_so() {
+    use std::sync::Arc;
+
+    use quorum::{ConfigResource, ConfigRules, Configs, MetadataImage};
+
+    let image = MetadataImage::default();
+    let owned = |owner: &str| Configs::from([(Arc::from(TOPIC_OWNER), Arc::from(owner))]);
+    let rules = |properties: &str| Rules::new(Arc::new(proved(properties)));
+    let free = rules("");
+    assert_eq!(free.check_new_topic("t", &Configs::new(), &image), Ok(()));
+
+    let strict = rules("ringlog.topic.owner.required=true");
+    assert_eq!(strict.check_new_topic("t", &owned("payments"), &image), Ok(()));
+    assert_eq!(strict.check_new_topic("__consumer_offsets", &Configs::new(), &image), Ok(()));
+    for nobody in [Configs::new(), owned(" ")] {
+        let fault = strict.check_new_topic("t", &nobody, &image).expect_err("no owner");
+        assert_eq!(fault.code, ErrorCode::PolicyViolation);
+        assert!(fault.message.is_some_and(|message| message.contains("ringlog.owner")));
+    }
+
+    let topic = ConfigResource::Topic(Arc::from("t"));
+    let judge = |rules: &Rules, before: &Configs, after: &Configs| {
+        rules.check(&topic, before, after, &image).map_err(|fault| fault.code)
+    };
+    let (payments, orders, none) = (owned("payments"), owned("orders"), Configs::new());
+    assert_eq!(judge(&strict, &payments, &orders), Ok(()));
+    assert_eq!(judge(&strict, &payments, &none), Err(ErrorCode::PolicyViolation), "an owner is not taken away");
+    assert_eq!(judge(&strict, &none, &none), Ok(()), "older topics may be altered without one");
+    assert_eq!(judge(&free, &payments, &none), Ok(()));
+
+    let line = |text: &str| Scope::Topic.key(TOPIC_OWNER).expect("a setting").parse(text).map_err(drop);
+    assert!(line(&"x".repeat(128)).is_ok());
+    assert_eq!(line(&"x".repeat(129)), Err(()));
+    assert_eq!(line("two\nlines"), Err(()));
 }

@@ -230,7 +230,8 @@ impl ControlThread {
             },
             snapshot_bytes_between: metadata.snapshot_after_bytes,
         };
-        let node = QuorumNode::recover(options, Rules, now, kept.as_found()).map_err(|error| fault(&error))?;
+        let rules = Rules::new(Arc::clone(&config));
+        let node = QuorumNode::recover(options, rules, now, kept.as_found()).map_err(|error| fault(&error))?;
         let (status, watched) = watch::channel(node.status());
         let mut thread = Self {
             config,
@@ -499,7 +500,7 @@ impl ControlThread {
                 return false;
             }
         };
-        match QuorumNode::recover(self.options, Rules, now, kept.as_found()) {
+        match QuorumNode::recover(self.options, Rules::new(Arc::clone(&self.config)), now, kept.as_found()) {
             Ok(node) => {
                 self.node = node;
                 true
