@@ -30,6 +30,7 @@ mod reply;
 mod request;
 mod shard_state;
 mod topics;
+mod unread;
 
 pub use http::KAFKA_VERSION;
 pub use lifecycle::{Node, StartError, StartReport, start};

@@ -1,7 +1,9 @@
 //! Administration: topics, configs, groups, offsets, records, log directories.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+use types::limits::LOG_DIR_POSITIONS_MAX;
 use types::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, Timestamp, TopicId, TopicPartition};
 use wire::ApiKey;
 use wire::create_partitions_request::{CreatePartitionsRequest, CreatePartitionsTopic};
@@ -13,7 +15,7 @@ use wire::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest,
 use wire::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use wire::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
 use wire::describe_groups_request::DescribeGroupsRequest;
-use wire::describe_log_dirs_request::DescribeLogDirsRequest;
+use wire::describe_log_dirs_request::{DescribableLogDirTopic, DescribeLogDirsRequest};
 use wire::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest};
 use wire::list_groups_request::ListGroupsRequest;
 use wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
@@ -22,6 +24,7 @@ use wire::offset_delete_request::{OffsetDeleteRequest, OffsetDeleteRequestPartit
 use wire::offset_fetch_request::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
+use wire::tags::{LOG_FACTS, LogFacts, ReadPosition, Unread};
 
 use crate::cluster::{Client, CoordinatorKind};
 use crate::error::ClientError;
@@ -204,8 +207,21 @@ pub struct LogDir {
     pub total_bytes: Option<u64>,
     /// What is left of it.
     pub usable_bytes: Option<u64>,
-    /// The logs in it and their sizes.
-    pub logs: Vec<(TopicPartition, u64)>,
+    /// The logs in it.
+    pub logs: Vec<Log>,
+}
+
+/// A partition's log as a node describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Which partition's.
+    pub partition: TopicPartition,
+    /// How large it is.
+    pub bytes: u64,
+    /// More than that; `None` from nodes that are no Ringlog.
+    pub facts: Option<LogFacts>,
+    /// What readers have before them, for each offset asked about; empty from nodes that are no Ringlog.
+    pub unread: Vec<Unread>,
 }
 
 /// Administrative calls. Each waits until the cluster has done what was asked.
@@ -767,12 +783,68 @@ impl Admin {
             .await
     }
 
-    /// The log directories of a node.
+    /// The log directories of a node and every log in them.
     ///
     /// # Errors
     /// The node does not answer.
     pub async fn log_dirs(&self, node: NodeId) -> Result<Vec<LogDir>, ClientError> {
-        let request = DescribeLogDirsRequest { topics: None, ..Default::default() };
+        self.describe_log_dirs(node, None).await
+    }
+
+    /// The logs of some partitions on a node, and what readers that stand at the given offsets have before them. Asks in
+    /// as many requests as [`LOG_DIR_POSITIONS_MAX`] needs.
+    ///
+    /// # Errors
+    /// The node does not answer.
+    pub async fn logs(
+        &self,
+        node: NodeId,
+        positions: &BTreeMap<TopicPartition, BTreeSet<Offset>>,
+    ) -> Result<Vec<Log>, ClientError> {
+        let mut logs: BTreeMap<TopicPartition, Log> = BTreeMap::new();
+        let mut left: Vec<(&TopicPartition, Vec<Offset>)> =
+            positions.iter().map(|(partition, offsets)| (partition, offsets.iter().copied().collect())).collect();
+        while !left.is_empty() {
+            let mut room = LOG_DIR_POSITIONS_MAX;
+            let mut asked: BTreeMap<&str, DescribableLogDirTopic<'_>> = BTreeMap::new();
+            let mut listed: BTreeMap<&str, Vec<ReadPosition>> = BTreeMap::new();
+            while let Some((at, mut offsets)) = left.pop() {
+                let later = offsets.split_off(offsets.len().min(room));
+                room -= offsets.len();
+                let topic = asked.entry(&at.topic).or_insert_with(|| DescribableLogDirTopic {
+                    topic: at.topic.as_ref().into(),
+                    ..Default::default()
+                });
+                topic.partitions.push(at.partition.value());
+                let stands = offsets.into_iter().map(|offset| ReadPosition { partition: at.partition, offset });
+                listed.entry(&at.topic).or_default().extend(stands);
+                if !later.is_empty() {
+                    left.push((at, later));
+                    break;
+                }
+            }
+            let topics = asked.into_iter().map(|(name, mut topic)| {
+                ReadPosition::put(&listed.remove(name).unwrap_or_default(), &mut topic.tags);
+                topic
+            });
+            let described = self.describe_log_dirs(node, Some(topics.collect())).await?;
+            for log in described.into_iter().flat_map(|directory| directory.logs) {
+                match logs.get_mut(&log.partition) {
+                    Some(known) => known.unread.extend(log.unread),
+                    None => drop(logs.insert(log.partition.clone(), log)),
+                }
+            }
+        }
+        Ok(logs.into_values().collect())
+    }
+
+    async fn describe_log_dirs(
+        &self,
+        node: NodeId,
+        topics: Option<Vec<DescribableLogDirTopic<'_>>>,
+    ) -> Result<Vec<LogDir>, ClientError> {
+        let mut request = DescribeLogDirsRequest { topics, ..Default::default() };
+        request.tags.push(LOG_FACTS, Bytes::new());
         let response = self.client.node(node).await?.call(&request).await?;
         ClientError::check(response.error_code, None, || format!("describe the log directories of node {node}"))?;
         let bytes = |bytes: i64| u64::try_from(bytes).ok();
@@ -787,7 +859,12 @@ impl Admin {
                 .flat_map(|topic| {
                     topic.partitions.iter().filter_map(|each| {
                         let partition = PartitionIndex::from_wire(each.partition_index)?;
-                        Some((TopicPartition::new(topic.name.as_ref(), partition), bytes(each.partition_size)?))
+                        Some(Log {
+                            partition: TopicPartition::new(topic.name.as_ref(), partition),
+                            bytes: bytes(each.partition_size)?,
+                            facts: LogFacts::find(&each.tags),
+                            unread: Unread::find(&each.tags),
+                        })
                     })
                 })
                 .collect(),

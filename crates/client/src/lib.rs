@@ -41,7 +41,7 @@ pub mod partitioner;
 mod producer;
 
 pub use admin::{
-    Admin, CommittedOffset, ConfigChange, ConfigEntry, ConfigResource, FoundOffset, Group, GroupMember, LogDir,
+    Admin, CommittedOffset, ConfigChange, ConfigEntry, ConfigResource, FoundOffset, Group, GroupMember, Log, LogDir,
     NewTopic, OffsetAt, ResourceKind,
 };
 pub use cluster::{Client, ClientConfig, Cluster, CoordinatorKind, Node, Partition, Topic};
@@ -51,3 +51,4 @@ pub use error::ClientError;
 pub use membership::GroupConfig;
 pub use partitioner::Partitioner;
 pub use producer::{Acks, Delivered, Delivery, Producer, ProducerConfig, Record};
+pub use wire::tags::{Kept, LogFacts, NextDeletable, Unread};

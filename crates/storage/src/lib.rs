@@ -31,6 +31,7 @@ pub mod mutants;
 pub mod producers;
 #[cfg(test)]
 mod random;
+pub mod rate;
 pub mod read;
 pub mod recovery;
 pub mod retention;
@@ -45,5 +46,6 @@ pub use epochs::EpochEnd;
 pub use file::{FileName, SegmentFile, SegmentFileKind, SegmentId, Stage};
 pub use log::{Admission, AppendFault, Offsets, PartitionLog, SegmentInfo};
 pub use producers::ProducerInfo;
+pub use rate::Growth;
 pub use read::{FileScan, FoundTime, OutOfRange, ReadFault, ReadRange, ReadStep, Slice, TimeStep};
 pub use recovery::{LastStop, RecoverFault, Recovered, RecoveryHints, RecoveryProgress, RecoveryReport, recover};

@@ -32,6 +32,7 @@ use crate::epochs::{EpochEnd, LeaderEpochs};
 use crate::file::{FileName, SegmentFileKind, SegmentId, Stage};
 use crate::mutants::Mutant;
 use crate::producers::{ProducerInfo, Producers, SequenceVerdict};
+use crate::rate::AppendRate;
 use crate::read::OutOfRange;
 use crate::segment::Segment;
 
@@ -406,6 +407,7 @@ pub struct PartitionLog {
     events: VecDeque<LogEvent>,
     /// Counts changes after which positions found earlier may lie elsewhere.
     pub(crate) layout: u64,
+    pub(crate) append_rate: AppendRate,
     pub(crate) now: Now,
 }
 
@@ -495,6 +497,7 @@ impl PartitionLog {
             effects: VecDeque::new(),
             events: VecDeque::new(),
             layout: 0,
+            append_rate: AppendRate::new(now),
             now,
         };
         log.advance_setup();
@@ -1072,6 +1075,7 @@ impl PartitionLog {
             self.producers.apply(info, *log_append_time, self.now.wall);
             self.written = info.next_offset();
         }
+        self.append_rate.add(self.now, gather.bytes);
         self.dirty_bytes += gather.bytes;
         self.changed = true;
         self.dirty_since_ns.get_or_insert(self.now.monotonic_ns);

@@ -220,6 +220,21 @@ impl PartitionLog {
         time_step(self.lookup_from(goal, 0).unwrap_or(Step::Nothing))
     }
 
+    /// The first record at or after `from`, below `end`: when was it made?
+    #[must_use]
+    pub fn lookup_offset(&self, from: Offset, end: Offset) -> TimeStep {
+        let goal = Goal::Time { at: Timestamp::MIN, from: from.max(self.log_start), end: end.min(self.visible) };
+        time_step(self.lookup_from(goal, 0).unwrap_or(Step::Nothing))
+    }
+
+    /// Bytes from `position` in `segment` to the end of the log.
+    #[must_use]
+    pub fn bytes_from(&self, segment: SegmentId, position: u64) -> u64 {
+        let from = self.segments.partition_point(|other| other.id < segment);
+        let bytes: u64 = self.segments.iter().skip(from).map(|segment| segment.bytes).sum();
+        bytes.saturating_sub(position)
+    }
+
     /// The first record with the largest timestamp, if it lies below `end` (ListOffsets -3).
     #[must_use]
     pub fn lookup_max_timestamp(&self, end: Offset) -> TimeStep {
@@ -243,9 +258,10 @@ impl PartitionLog {
     /// Bytes that are no batch.
     pub fn resume_lookup(&self, scan: FileScan, bytes: &[u8]) -> Result<TimeStep, ReadFault> {
         if scan.state.layout != self.layout
-            && let Goal::Time { at, end, .. } = scan.state.goal
+            && let Goal::Time { at, from, end } = scan.state.goal
         {
-            return Ok(self.lookup_time(at, end));
+            let goal = Goal::Time { at, from: from.max(self.log_start), end };
+            return Ok(time_step(self.lookup_from(goal, 0).unwrap_or(Step::Nothing)));
         }
         Ok(time_step(self.resume(scan, bytes, None)?))
     }
@@ -327,6 +343,9 @@ impl PartitionLog {
             self.segments.iter().skip(first).find(|segment| {
                 from < segment.next_offset && segment.largest.is_some_and(|(largest, _)| at <= largest)
             })?;
+        if at == Timestamp::MIN {
+            return Some(self.scan_by_offset(segment, from.max(segment.base()), goal));
+        }
         let index = &segment.time_index;
         let below = index.pending.partition_point(|entry| entry.timestamp <= at);
         if let Some(below) = below.checked_sub(1) {

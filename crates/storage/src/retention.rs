@@ -14,6 +14,7 @@ use types::{Now, Offset, Timestamp};
 use crate::config::LogConfig;
 use crate::file::SegmentId;
 use crate::log::{PartitionLog, SegmentInfo};
+use crate::rate::Growth;
 
 /// What retention goes by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,43 +112,177 @@ impl PartitionLog {
         due
     }
 
-    /// What would go next and why not yet: for people who ask where their disk space is.
+    /// What would go next, when, and why not yet: for people who ask where their disk space is.
     #[must_use]
-    pub fn next_deletable(&self, now: Now, high_watermark: Offset) -> Option<NextDeletable> {
-        let segments = self.segments();
-        let first = segments.first().filter(|segment| 0 < segment.bytes)?;
+    pub fn next_deletable(&self, now: Now, high_watermark: Offset) -> NextDeletable {
         let policy = Policy::new(&self.config, self.log_start, high_watermark.min(self.visible));
-        let expires = policy.retention_ms.zip(first.largest_timestamp).map(|(retention_ms, largest)| {
-            let retention_ms = i64::try_from(retention_ms).unwrap_or(i64::MAX);
-            Timestamp::from_millis(largest.millis().saturating_add(retention_ms))
-        });
-        let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
-        Some(NextDeletable {
-            segment: first.id,
-            bytes: first.bytes,
-            expires,
-            bytes_until_size: policy.retention_bytes.map(|limit| (limit + first.bytes).saturating_sub(bytes)),
-            below_high_watermark: first.next_offset <= policy.high_watermark,
-            due_now: !plan(&segments, now.wall, &policy).is_empty(),
-        })
+        let outlook = Outlook { now: now.wall, segment_bytes: self.config.segment_bytes, growth: self.growth(now) };
+        let mut next = next_deletable(&self.segments(), &policy, &outlook);
+        if next.segment.is_some() && self.poisoned().is_some() {
+            next.kept = Kept::Poisoned;
+        } else if next.kept == Kept::NextCheck && self.compacting() {
+            next.kept = Kept::Compacting;
+        } else if next.kept == Kept::NoLimit && !self.config.cleanup_policy.delete {
+            next.kept = Kept::NotByPolicy;
+        }
+        next
     }
+
+    /// When retention lets go of the segment that holds `offset`; `None`: never, as far as one can see.
+    #[must_use]
+    pub fn kept_until(&self, now: Now, high_watermark: Offset, offset: Offset) -> Option<(Timestamp, Cause)> {
+        let policy = Policy::new(&self.config, self.log_start, high_watermark.min(self.visible));
+        let outlook = Outlook { now: now.wall, segment_bytes: self.config.segment_bytes, growth: self.growth(now) };
+        kept_until(&self.segments(), &policy, &outlook, offset)
+    }
+
+    /// How fast the log grew over the last five minutes.
+    #[must_use]
+    pub fn growth(&self, now: Now) -> Growth {
+        self.append_rate.growth(now)
+    }
+}
+
+/// What one must know to foresee what a policy will do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outlook {
+    /// The time.
+    pub now: Timestamp,
+    /// `segment.bytes`: the active segment goes by size only after it has rolled.
+    pub segment_bytes: u32,
+    /// How fast the log grows.
+    pub growth: Growth,
 }
 
 /// The oldest segment and what keeps it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NextDeletable {
-    /// Which.
-    pub segment: SegmentId,
+    /// Which; `None`: there is nothing in the log.
+    pub segment: Option<SegmentId>,
     /// How much it would free.
     pub bytes: u64,
-    /// When `retention.ms` lets it go.
-    pub expires: Option<Timestamp>,
+    /// When it can go, as far as one can see: by age, or by size at the present growth.
+    pub at: Option<Timestamp>,
     /// How many bytes more until `retention.bytes` lets it go.
     pub bytes_until_size: Option<u64>,
-    /// Whether the high watermark has passed it.
-    pub below_high_watermark: bool,
-    /// Whether it goes at the next check.
-    pub due_now: bool,
+    /// Why it is still there.
+    pub kept: Kept,
+}
+
+/// Why the oldest segment is still there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kept {
+    /// It is due and goes at the next check (`log.retention.check.interval.ms`).
+    NextCheck,
+    /// There is nothing in the log.
+    Empty,
+    /// Neither `retention.ms` nor `retention.bytes` sets a limit.
+    NoLimit,
+    /// `cleanup.policy` does not delete: records go by compaction, or not at all.
+    NotByPolicy,
+    /// It reaches the high watermark: not every replica has it.
+    HighWatermark,
+    /// Its newest record is younger than `retention.ms`.
+    Young,
+    /// Its newest record claims a time that is still to come, and age counts from there.
+    FutureTimestamp,
+    /// The log is smaller than `retention.bytes` and this segment.
+    Small,
+    /// It takes appends: size counts from when it has rolled (`segment.bytes`, `segment.ms`).
+    Active,
+    /// Compaction is at work on these files.
+    Compacting,
+    /// The log directory failed: nothing is deleted until a restart.
+    Poisoned,
+}
+
+/// When one segment is due, were it the first: by what, and how many bytes more it takes by size.
+struct Due {
+    at: Option<(Timestamp, Cause)>,
+    bytes_until_size: Option<u64>,
+}
+
+/// `bytes_after`: those of all segments behind it.
+fn due(segment: &SegmentInfo, bytes_after: u64, policy: &Policy, outlook: &Outlook) -> Due {
+    let later = |from: Timestamp, ms: u64| {
+        Timestamp::from_millis(from.millis().saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)))
+    };
+    if segment.next_offset <= policy.log_start && !segment.active {
+        return Due { at: Some((outlook.now, Cause::LogStart)), bytes_until_size: None };
+    }
+    let by_time = policy.retention_ms.and_then(|retention_ms| match segment.largest_timestamp {
+        Some(largest) => Some(later(largest, retention_ms)),
+        // Compaction took everything out of it.
+        None if segment.bytes == 0 && segment.active => None,
+        None => Some(outlook.now),
+    });
+    let bytes_until_size = policy.retention_bytes.map(|limit| {
+        let until_rolled =
+            if segment.active { u64::from(outlook.segment_bytes).saturating_sub(segment.bytes) } else { 0 };
+        limit.saturating_sub(bytes_after).saturating_add(until_rolled)
+    });
+    let by_size = bytes_until_size.and_then(|bytes| match bytes {
+        0 => Some(outlook.now),
+        bytes => outlook.growth.takes_ms(bytes).map(|ms| later(outlook.now, ms)),
+    });
+    let at = match (by_time, by_size) {
+        (Some(time), Some(size)) if size < time => Some((size, Cause::Size)),
+        (Some(time), _) => Some((time, Cause::Time)),
+        (None, size) => size.map(|size| (size, Cause::Size)),
+    };
+    Due { at, bytes_until_size }
+}
+
+/// The oldest segment, when it can go, and why it has not.
+#[must_use]
+pub fn next_deletable(segments: &[SegmentInfo], policy: &Policy, outlook: &Outlook) -> NextDeletable {
+    let Some(first) = segments.first().filter(|first| 0 < first.bytes || !first.active) else {
+        return NextDeletable { segment: None, bytes: 0, at: None, bytes_until_size: None, kept: Kept::Empty };
+    };
+    let bytes_after = segments.iter().skip(1).map(|segment| segment.bytes).sum();
+    let Due { at, bytes_until_size } = due(first, bytes_after, policy, outlook);
+    let kept = if !plan(segments, outlook.now, policy).is_empty() {
+        Kept::NextCheck
+    } else if policy.retention_ms.is_none() && policy.retention_bytes.is_none() {
+        Kept::NoLimit
+    } else if policy.high_watermark < first.next_offset {
+        Kept::HighWatermark
+    } else if policy.retention_ms.is_some() {
+        if first.largest_timestamp.is_some_and(|largest| outlook.now < largest) {
+            Kept::FutureTimestamp
+        } else {
+            Kept::Young
+        }
+    } else if first.active {
+        Kept::Active
+    } else {
+        Kept::Small
+    };
+    NextDeletable { segment: Some(first.id), bytes: first.bytes, at: at.map(|(at, _)| at), bytes_until_size, kept }
+}
+
+/// When the segment that holds `offset` can go, and by what. Segments go from the beginning only, so it waits for those
+/// before it: one whose newest record is younger, or claims to be, holds up all behind it.
+#[must_use]
+pub fn kept_until(
+    segments: &[SegmentInfo],
+    policy: &Policy,
+    outlook: &Outlook,
+    offset: Offset,
+) -> Option<(Timestamp, Cause)> {
+    let mut bytes_after: u64 = segments.iter().map(|segment| segment.bytes).sum();
+    let mut latest: Option<(Timestamp, Cause)> = None;
+    for segment in segments {
+        bytes_after -= segment.bytes;
+        let at = due(segment, bytes_after, policy, outlook).at?;
+        if latest.is_none_or(|latest| latest.0 < at.0) {
+            latest = Some(at);
+        }
+        if offset < segment.next_offset {
+            return latest;
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -208,5 +343,110 @@ mod tests {
     fn segments_below_the_log_start_go_whatever_the_policy() {
         assert_eq!(due(None, None, 20, 40), [0, 10]);
         assert_eq!(due(None, None, 19, 40), [0]);
+    }
+
+    struct Case {
+        retention_ms: Option<u64>,
+        retention_bytes: Option<u64>,
+        now: i64,
+        /// Bytes a second.
+        rate: u64,
+    }
+
+    /// Segments of 100 bytes as above, the active one of at most 150.
+    fn foreseen(case: &Case) -> (Policy, Outlook, [SegmentInfo; 4]) {
+        let segments = [
+            segment(0, 10, 100, 1000, false),
+            segment(10, 20, 100, 900, false),
+            segment(20, 30, 100, 2000, false),
+            segment(30, 40, 100, 2500, true),
+        ];
+        let policy = Policy {
+            retention_ms: case.retention_ms,
+            retention_bytes: case.retention_bytes,
+            log_start: Offset::ZERO,
+            high_watermark: Offset::new(40),
+        };
+        let growth = Growth { bytes: case.rate, over_ms: 1000 };
+        let outlook = Outlook { now: Timestamp::from_millis(case.now), segment_bytes: 150, growth };
+        (policy, outlook, segments)
+    }
+
+    fn next(retention_ms: Option<u64>, retention_bytes: Option<u64>, now: i64, rate: u64) -> String {
+        let (policy, outlook, segments) = foreseen(&Case { retention_ms, retention_bytes, now, rate });
+        let next = next_deletable(&segments, &policy, &outlook);
+        let at = next.at.map(Timestamp::millis);
+        format!("{:?} at {at:?} after {:?} bytes", next.kept, next.bytes_until_size)
+    }
+
+    #[test]
+    fn what_goes_next_says_when_and_why_not_yet() {
+        assert_eq!(next(None, None, 3000, 0), "NoLimit at None after None bytes");
+        assert_eq!(next(Some(5000), None, 3000, 0), "Young at Some(6000) after None bytes");
+        assert_eq!(next(Some(1000), None, 3000, 0), "NextCheck at Some(2000) after None bytes");
+        assert_eq!(next(Some(5000), None, 500, 0), "FutureTimestamp at Some(6000) after None bytes");
+        assert_eq!(next(None, Some(500), 3000, 0), "Small at None after Some(200) bytes");
+        assert_eq!(next(None, Some(500), 3000, 100), "Small at Some(5000) after Some(200) bytes");
+        // By whichever comes first.
+        assert_eq!(next(Some(5000), Some(500), 3000, 100), "Young at Some(5000) after Some(200) bytes");
+        assert_eq!(next(Some(5000), Some(500), 3000, 1), "Young at Some(6000) after Some(200) bytes");
+        assert_eq!(next(None, Some(300), 3000, 0), "NextCheck at Some(3000) after Some(0) bytes");
+    }
+
+    #[test]
+    fn what_goes_next_of_an_empty_or_a_one_segment_log() {
+        let (mut policy, outlook, segments) =
+            foreseen(&Case { retention_ms: None, retention_bytes: Some(50), now: 3000, rate: 100 });
+        assert_eq!(next_deletable(&[segment(0, 0, 0, 0, true)], &policy, &outlook).kept, Kept::Empty);
+        // It must fill up (50 bytes) and be followed by as much as the limit (50).
+        let active = next_deletable(&segments[3..], &policy, &outlook);
+        assert_eq!(active.kept, Kept::Active);
+        assert_eq!(active.bytes_until_size, Some(100));
+        assert_eq!(active.at, Some(Timestamp::from_millis(4000)));
+        policy.high_watermark = Offset::new(5);
+        assert_eq!(next_deletable(&segments, &policy, &outlook).kept, Kept::HighWatermark);
+    }
+
+    fn until(retention_ms: Option<u64>, retention_bytes: Option<u64>, rate: u64, offset: i64) -> Option<(i64, Cause)> {
+        let (policy, outlook, segments) = foreseen(&Case { retention_ms, retention_bytes, now: 3000, rate });
+        kept_until(&segments, &policy, &outlook, Offset::new(offset)).map(|(at, cause)| (at.millis(), cause))
+    }
+
+    #[test]
+    fn an_offset_is_kept_as_long_as_its_segment_and_those_before_it() {
+        assert_eq!(until(None, None, 100, 0), None);
+        assert_eq!(until(Some(5000), None, 0, 9), Some((6000, Cause::Time)));
+        // The second segment's records are older than the first's, which holds them up.
+        assert_eq!(until(Some(5000), None, 0, 10), Some((6000, Cause::Time)));
+        assert_eq!(until(Some(5000), None, 0, 20), Some((7000, Cause::Time)));
+        assert_eq!(until(Some(5000), None, 0, 39), Some((7500, Cause::Time)));
+        assert_eq!(until(Some(5000), None, 0, 40), None);
+        // By size: 300 bytes lie behind the first, 200 behind the second; the active one must fill up too.
+        assert_eq!(until(None, Some(400), 100, 0), Some((4000, Cause::Size)));
+        assert_eq!(until(None, Some(400), 100, 10), Some((5000, Cause::Size)));
+        assert_eq!(until(None, Some(400), 100, 30), Some((7500, Cause::Size)));
+        assert_eq!(until(None, Some(400), 0, 0), None);
+        // The earlier of both, segment by segment.
+        assert_eq!(until(Some(5000), Some(400), 100, 10), Some((5000, Cause::Size)));
+        assert_eq!(until(Some(5000), Some(400), 10, 10), Some((6000, Cause::Time)));
+    }
+
+    #[test]
+    fn what_is_foreseen_is_what_the_plan_does() {
+        let limits = [None, Some(0), Some(100), Some(250), Some(1000)];
+        for retention_ms in limits {
+            for retention_bytes in limits {
+                for now in [901, 1001, 1101, 2003, 2253, 3503] {
+                    let (policy, outlook, segments) = foreseen(&Case { retention_ms, retention_bytes, now, rate: 0 });
+                    let goes = plan(&segments, outlook.now, &policy);
+                    for segment in segments.iter().filter(|segment| !segment.active) {
+                        let until = kept_until(&segments, &policy, &outlook, segment.id.base_offset());
+                        let is_due = until.is_some_and(|(at, _)| at <= outlook.now);
+                        let is_gone = goes.iter().any(|(id, _)| *id == segment.id);
+                        assert_eq!(is_gone, is_due, "{policy:?} at {now}: {until:?}");
+                    }
+                }
+            }
+        }
     }
 }

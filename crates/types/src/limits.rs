@@ -211,3 +211,7 @@ pub const LOAD_LAG_SERIES_MAX: usize = 100;
 
 /// Bytes of batches that one producer holds unsent: beyond them it falls behind its schedule, which latency counts from.
 pub const LOAD_UNSENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Positions of readers that one DescribeLogDirs request may ask about, all topics together. Each is looked up in an
+/// index and a batch; a client asks for more in several requests.
+pub const LOG_DIR_POSITIONS_MAX: usize = 10_000;
