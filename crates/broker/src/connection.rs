@@ -28,9 +28,10 @@ use types::limits::{
     SENDFILE_BYTES_MAX,
 };
 
-use crate::dispatch;
+use crate::dispatch::{self, Principal};
 use crate::fetch::{self, MovedSession};
 use crate::mail::{Mail, RequestToken};
+use crate::metrics::CloseCause;
 use crate::reply::{Reply, ReplyQueue, Segment, SlotId};
 use crate::shard_state::{ShardState, TRAFFIC_WINDOW_BYTES};
 
@@ -71,6 +72,8 @@ pub(crate) struct Connection {
     dirty: Cell<bool>,
     awaiting_writable: Cell<bool>,
     closed: Cell<bool>,
+    /// Why we closed it, if we did.
+    close_cause: Cell<Option<CloseCause>>,
     /// When it last said or was told something, on the monotonic clock.
     active_ns: Cell<u64>,
     /// Told when a reply left or the connection closed: the reader looks again whether it may go on.
@@ -124,12 +127,18 @@ enum Sent {
     ItsShare,
 }
 
-/// Why a connection ends, for the log.
+/// Why the node closes a connection: for the metrics, and in words for the log.
+pub(crate) struct Refused {
+    pub(crate) cause: CloseCause,
+    pub(crate) reason: String,
+}
+
+/// How a connection ends.
 enum End {
     /// The client closed or broke it, or the node stops.
     Gone,
     /// We close it: the client broke the protocol, or asked for what cannot be answered.
-    Refused(String),
+    Refused(Refused),
     /// It moves to a shard.
     Move(ShardId),
 }
@@ -141,6 +150,7 @@ impl Connection {
             Ok(socket) => socket,
             Err(error) => {
                 tracing::warn!(peer = %origin.peer, %error, "connection lost while it was handed over");
+                state.metrics.connection_closed(CloseCause::Handover);
                 state.node.connections.closed(&origin.peer);
                 return;
             }
@@ -155,6 +165,7 @@ impl Connection {
             dirty: Cell::new(false),
             awaiting_writable: Cell::new(false),
             closed: Cell::new(false),
+            close_cause: Cell::new(None),
             active_ns: Cell::new(state.now().monotonic_ns),
             progress: Notify::new(),
             ended: Notify::new(),
@@ -186,13 +197,13 @@ impl Connection {
         loop {
             while let Some(frame_bytes) = match frame_size(buffer, state.node.config.request_bytes_max) {
                 Ok(size) => size,
-                Err(reason) => return End::Refused(reason),
+                Err(reason) => return End::Refused(Refused { cause: CloseCause::Malformed, reason }),
             } {
                 if grant.is_none() && frame_bytes > CONNECTION_BUFFER_BYTES {
                     // Memory is taken before it is used; while there is none, the client waits in its own socket.
                     grant = match self.take_memory(state, frame_bytes).await {
                         Ok(grant) => grant,
-                        Err(reason) => return End::Refused(reason),
+                        Err(reason) => return End::Refused(Refused { cause: CloseCause::Memory, reason }),
                     };
                 }
                 self.frame_bytes_last.set(frame_bytes);
@@ -210,8 +221,8 @@ impl Connection {
                 frame.advance(4);
                 self.holds_memory_since_ns.set(None);
                 self.active_ns.set(state.now().monotonic_ns);
-                if let Err(reason) = dispatch::dispatch(state, self, frame, grant.take()).await {
-                    return End::Refused(reason);
+                if let Err(refused) = dispatch::dispatch(state, self, frame, grant.take()).await {
+                    return End::Refused(refused);
                 }
                 if self.closed.get() {
                     return End::Gone;
@@ -233,11 +244,11 @@ impl Connection {
             {
                 return End::Move(home);
             }
-            match self.fill(buffer).await {
+            match self.fill(state, buffer).await {
                 Ok(Filled::Bytes | Filled::Progress) => {}
                 Ok(Filled::End) => return End::Gone,
                 Err(error) => {
-                    tracing::debug!(peer = %self.peer, %error, "connection broke");
+                    tracing::debug!(peer = %self.peer, client_id = self.client(), %error, "connection broke");
                     return End::Gone;
                 }
             }
@@ -285,7 +296,7 @@ impl Connection {
         self.waits_for_room.set(false);
     }
 
-    async fn fill(&self, buffer: &mut BytesMut) -> io::Result<Filled> {
+    async fn fill(&self, state: &ShardState, buffer: &mut BytesMut) -> io::Result<Filled> {
         if buffer.capacity() - buffer.len() < REQUEST_HEADER_BYTES_MIN {
             // After a large request comes another one. Of it only the head is read here, so that the rest, once its
             // size is known, goes from the socket to where it stays.
@@ -297,6 +308,7 @@ impl Connection {
         }
         loop {
             if let Some(bytes) = self.socket.try_read_into(buffer)? {
+                state.metrics.received_bytes.add(bytes as u64);
                 return Ok(if bytes == 0 { Filled::End } else { Filled::Bytes });
             }
             tokio::select! {
@@ -319,9 +331,12 @@ impl Connection {
             return;
         }
         if reply.as_ref().is_some_and(Reply::is_unsayable) {
-            return self.close();
+            return self.close_for(CloseCause::Unsayable);
         }
         if let Some(reply) = &reply {
+            if let Some(refusals) = reply.refusals() {
+                state.refused(self, refusals);
+            }
             self.unsent_bytes.set(self.unsent_bytes.get() + reply.bytes());
         }
         self.replies.borrow_mut().answer(slot, reply);
@@ -341,12 +356,19 @@ impl Connection {
         self.ended.notify_waiters();
     }
 
+    /// The same, and why.
+    pub(crate) fn close_for(&self, cause: CloseCause) {
+        self.close_cause.set(Some(cause));
+        self.close();
+    }
+
     /// Ends the connection if nothing is under way and it was silent for longer than `idle_ns_max`.
     pub(crate) fn close_if_idle(&self, now_ns: u64, idle_ns_max: u64) {
         let silent_ns = now_ns.saturating_sub(self.active_ns.get());
         if idle_ns_max < silent_ns && self.replies.borrow().is_idle() {
-            tracing::debug!(peer = %self.peer, silent_ns, "idle connection closed (connections.max.idle.ms)");
-            self.close();
+            let client_id = self.client();
+            tracing::debug!(peer = %self.peer, client_id, silent_ns, "idle connection closed (connections.max.idle.ms)");
+            self.close_for(CloseCause::Idle);
         }
     }
 
@@ -355,8 +377,11 @@ impl Connection {
         let Some(since_ns) = self.holds_memory_since_ns.get() else { return };
         if REQUEST_STALLED_MS_MAX * 1_000_000 < now_ns.saturating_sub(since_ns) {
             let frame_bytes = self.frame_bytes_last.get();
-            tracing::warn!(peer = %self.peer, frame_bytes, "connection closed: the rest of its request does not come");
-            self.close();
+            tracing::warn!(
+                peer = %self.peer, client_id = self.client(), principal = %Principal, frame_bytes,
+                "connection closed: the rest of its request does not come"
+            );
+            self.close_for(CloseCause::Stalled);
         }
     }
 
@@ -366,12 +391,15 @@ impl Connection {
         if self.awaiting_writable.get() || self.closed.get() {
             return;
         }
-        match self.send_ready() {
+        let unsent_before = self.unsent_bytes.get();
+        let sent = self.send_ready();
+        state.metrics.sent_bytes.add((unsent_before - self.unsent_bytes.get()) as u64);
+        match sent {
             Ok(Sent::All) => {}
             Ok(Sent::UntilFull) => self.resume_when_writable(state),
             Ok(Sent::ItsShare) => self.mark_dirty(state),
             Err(error) => {
-                tracing::debug!(peer = %self.peer, %error, "reply could not be sent");
+                tracing::debug!(peer = %self.peer, client_id = self.client(), %error, "reply could not be sent");
                 self.close();
                 return;
             }
@@ -450,6 +478,11 @@ impl Connection {
         });
     }
 
+    /// What the client called itself last.
+    pub(crate) fn client(&self) -> String {
+        self.client_id.borrow().as_ref().to_owned()
+    }
+
     /// `id` as a shared string, the same one as long as the client keeps its name.
     pub(crate) fn client_id(&self, id: &str) -> Arc<str> {
         let mut known = self.client_id.borrow_mut();
@@ -511,16 +544,28 @@ impl Connection {
             };
             if let Ok(connection) = Rc::try_unwrap(self) {
                 match connection.socket.detach() {
-                    Ok(parts) => return state.send(home, Mail::Connection(parts, origin)),
+                    Ok(parts) => {
+                        state.metrics.connections_moved.add(1);
+                        return state.send(home, Mail::Connection(parts, origin));
+                    }
                     Err(error) => tracing::warn!(peer = %origin.peer, %error, "connection lost while moving"),
                 }
             }
+            state.metrics.connection_closed(CloseCause::Handover);
             state.node.connections.closed(&origin.peer);
             return;
         }
-        if let End::Refused(reason) = end {
-            tracing::warn!(peer = %self.peer, listener = %self.listener, reason, "connection closed by the node");
-        }
+        let cause = match end {
+            End::Refused(Refused { cause, reason }) => {
+                tracing::warn!(
+                    cause = cause.label(), peer = %self.peer, listener = %self.listener, client_id = self.client(),
+                    principal = %Principal, reason, "connection closed by the node"
+                );
+                cause
+            }
+            _ => self.close_cause.get().unwrap_or(if state.stopping() { CloseCause::Stop } else { CloseCause::Client }),
+        };
+        state.metrics.connection_closed(cause);
         state.node.connections.closed(&self.peer);
     }
 }

@@ -8,14 +8,21 @@ use types::ErrorCode;
 use wire::ApiKey;
 use wire::api_versions_response::ApiVersionsResponse;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Refused};
 use crate::handlers;
+use crate::metrics::CloseCause;
 use crate::request::{HandlerFault, Request, Unserved, encode_response};
 use crate::shard_state::ShardState;
 use crate::{fetch, produce};
 
 /// Who asks, as far as is known. Without security everyone is `User:ANONYMOUS`, as in Kafka.
 pub(crate) struct Principal;
+
+impl std::fmt::Display for Principal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("User:ANONYMOUS")
+    }
+}
 
 /// Whether `principal`, connected through `listener`, may use `api`. Allows everything until security is built: that
 /// will be another body of this function, not another place that calls it.
@@ -33,15 +40,17 @@ pub(crate) async fn dispatch(
     connection: &Rc<Connection>,
     frame: BytesMut,
     memory: Option<MemoryGrant>,
-) -> Result<(), String> {
+) -> Result<(), Refused> {
+    let malformed = |reason| Refused { cause: CloseCause::Malformed, reason };
     let request = match Request::parse(connection, frame, memory) {
         Ok(request) => request,
         Err(Ok(unserved)) => return unserved_api(state, connection, &unserved),
-        Err(Err(error)) => return Err(error.to_string()),
+        Err(Err(error)) => return Err(malformed(error.to_string())),
     };
     let api = request.api();
     if !authorise(&Principal, &connection.listener, api) {
-        return Err(format!("{api} is not allowed to this principal"));
+        let reason = format!("{api} is not allowed to {Principal}");
+        return Err(Refused { cause: CloseCause::Unauthorized, reason });
     }
     if !handlers::is_built(api) {
         let (api_key, api_version, correlation) = (api.code(), request.version(), request.correlation());
@@ -50,27 +59,28 @@ pub(crate) async fn dispatch(
     let slot = connection.reserve();
     let started = state.now().monotonic_ns;
     match api {
-        ApiKey::Produce => produce::start(state, connection, slot, request),
-        ApiKey::Fetch => fetch::start(state, connection, slot, &request),
+        ApiKey::Produce => produce::start(state, connection, slot, request).map_err(malformed),
+        ApiKey::Fetch => fetch::start(state, connection, slot, &request).map_err(malformed),
         _ => match handlers::handle(state, request).await {
             Ok(reply) => {
-                state.node.metrics.answered(api, shard::clock::read().monotonic_ns.saturating_sub(started));
+                state.metrics.answered(api, shard::clock::monotonic_ns().saturating_sub(started));
                 connection.answer(state, slot, Some(reply));
                 Ok(())
             }
-            Err(HandlerFault(reason)) => Err(reason),
+            Err(HandlerFault(reason)) => Err(malformed(reason)),
         },
     }
 }
 
 /// ApiVersions of an unknown version gets version 0 of its answer, so that the client can try again; anything else that
 /// was not announced ends the connection, as in Kafka.
-fn unserved_api(state: &Rc<ShardState>, connection: &Rc<Connection>, unserved: &Unserved) -> Result<(), String> {
+fn unserved_api(state: &Rc<ShardState>, connection: &Rc<Connection>, unserved: &Unserved) -> Result<(), Refused> {
     if unserved.api_key != ApiKey::ApiVersions.code() {
-        return Err(format!(
+        let reason = format!(
             "the client asked for API {} version {}, which this node does not announce",
             unserved.api_key, unserved.api_version
-        ));
+        );
+        return Err(Refused { cause: CloseCause::Unserved, reason });
     }
     let response = ApiVersionsResponse {
         error_code: ErrorCode::UnsupportedVersion.code(),

@@ -28,8 +28,9 @@ use wire::{ApiKey, Records, Writer};
 
 use crate::connection::Connection;
 use crate::mail::{Mail, PartitionKey, RequestToken, VisibleOffsets};
+use crate::metrics::CloseCause;
 use crate::partition::{Partition, PlanStep, Watcher};
-use crate::reply::{Reply, Segment, SlotId};
+use crate::reply::{Refusals, Reply, Segment, SlotId};
 use crate::request::{Request, frame_response};
 use crate::shard_state::ShardState;
 
@@ -215,7 +216,6 @@ pub(crate) fn start(
     let context = match begun {
         Ok(context) => context,
         Err(code) => {
-            state.node.metrics.refused(code);
             let response = FetchResponse { error_code: code.code(), ..FetchResponse::default() };
             let reply = crate::request::encode_response(request.correlation(), version, &response);
             connection.answer(state, slot, Some(reply));
@@ -581,12 +581,20 @@ fn respond(state: &Rc<ShardState>, mut done: FetchInFlight) {
         node_endpoints: Vec::<NodeEndpoint<'_>>::new(),
         ..FetchResponse::default()
     };
-    state.node.metrics.fetched(fetched_bytes);
-    state.node.metrics.answered(ApiKey::Fetch, state.now().monotonic_ns.saturating_sub(started_ns));
+    state.metrics.fetched_bytes.add(fetched_bytes as u64);
+    state.metrics.answered(ApiKey::Fetch, state.now().monotonic_ns.saturating_sub(started_ns));
     let Some(writer) = frame_response(correlation, version, &response) else {
         return connection.answer(state, slot, Some(Reply::unsayable()));
     };
-    send(state, connection, slot, writer, slices);
+    let planned = Planned { writer, slices, refusals: Refusals::of(version, &response) };
+    send(state, connection, slot, planned);
+}
+
+/// A reply whose file slices are not yet put in their places.
+struct Planned {
+    writer: Writer,
+    slices: Vec<PlannedRecords>,
+    refusals: Option<Box<Refusals>>,
 }
 
 /// Cuts the plans to the request's bytes, in order: the first records always go whole, later ones while they fit.
@@ -660,15 +668,15 @@ fn current_leader(state: &ShardState, key: &SessionKey) -> LeaderIdAndEpoch {
 }
 
 /// Sends the reply, once none of its slices would make sendfile wait for the disk.
-fn send(state: &Rc<ShardState>, connection: Rc<Connection>, slot: SlotId, writer: Writer, slices: Vec<PlannedRecords>) {
-    let cold: Vec<PlannedRecords> = slices
+fn send(state: &Rc<ShardState>, connection: Rc<Connection>, slot: SlotId, planned: Planned) {
+    let cold: Vec<PlannedRecords> = planned
+        .slices
         .iter()
         .filter(|records| !records.file.is_cached(records.position, records.bytes as u64))
         .cloned()
         .collect();
     if cold.is_empty() {
-        let reply = assemble(writer, slices);
-        return match reply {
+        return match assemble(planned) {
             Ok(reply) => connection.answer(state, slot, Some(reply)),
             Err(error) => refuse(state, &connection, slot, &error),
         };
@@ -679,7 +687,7 @@ fn send(state: &Rc<ShardState>, connection: Rc<Connection>, slot: SlotId, writer
             // An error shows again, and is told, when the bytes are sent.
             let _ = state.read_ahead(&records.file, records.position, records.bytes).await;
         }
-        match assemble(writer, slices) {
+        match assemble(planned) {
             Ok(reply) => connection.answer(&state, slot, Some(reply)),
             Err(error) => refuse(&state, &connection, slot, &error),
         }
@@ -688,12 +696,13 @@ fn send(state: &Rc<ShardState>, connection: Rc<Connection>, slot: SlotId, writer
 
 fn refuse(state: &Rc<ShardState>, connection: &Rc<Connection>, slot: SlotId, error: &std::io::Error) {
     tracing::error!(peer = %connection.peer, %error, "a fetch cannot be answered: the log cannot be read");
-    connection.close();
+    connection.close_for(CloseCause::Unreadable);
     connection.answer(state, slot, None);
 }
 
 /// Puts the slices into the holes of the encoded reply: small ones copied, large ones as file ranges.
-fn assemble(writer: Writer, slices: Vec<PlannedRecords>) -> std::io::Result<Reply> {
+fn assemble(planned: Planned) -> std::io::Result<Reply> {
+    let Planned { writer, slices, refusals } = planned;
     let (bytes, holes) = writer.into_parts();
     let bytes = bytes.freeze();
     assert_eq!(holes.len(), slices.len(), "a hole for each slice");
@@ -713,7 +722,7 @@ fn assemble(writer: Writer, slices: Vec<PlannedRecords>) -> std::io::Result<Repl
     if sent < bytes.len() {
         segments.push(Segment::Memory(bytes.slice(sent..)));
     }
-    Ok(Reply::from_segments(segments))
+    Ok(Reply::from_segments(segments).refusing(refusals))
 }
 
 fn copy(records: &PlannedRecords) -> std::io::Result<Bytes> {

@@ -164,10 +164,11 @@ pub fn start(config: Config) -> Result<Node, StartError> {
         cluster_id: Arc::clone(&cluster_id),
         shards,
         endpoints: endpoints.clone(),
+        metrics: Metrics::new(shards, log_dirs.len()),
         log_dirs,
         control: control.handle.clone(),
         offline: Offline::default(),
-        metrics: Metrics::default(),
+        mailboxes: mailboxes.clone(),
         memory: MemoryBudget::new(memory_bytes_max(&config)),
         files_open_max: (files_open_max / 2 / usize::from(shards)).max(64),
     });
@@ -188,6 +189,7 @@ pub fn start(config: Config) -> Result<Node, StartError> {
             AppendBackend::Ring => shard::AppendBackend::Ring,
             AppendBackend::Inline => shard::AppendBackend::Inline,
         };
+        spec.stats = Arc::clone(&shared.metrics.shard(id).runtime);
         let (end, ended) = oneshot::channel();
         ends.push(end);
         let sockets = if index == 0 { sockets.take() } else { None };
@@ -400,10 +402,12 @@ async fn accept(state: std::rc::Rc<ShardState>, listener: Arc<str>, socket: List
             return;
         }
         let peer = parts.peer_addr();
-        if let Err(reason) = state.node.connections.opened(&peer) {
-            tracing::warn!(%peer, %listener, reason, "connection refused");
+        if let Err((cause, reason)) = state.node.connections.opened(&peer) {
+            state.node.metrics.connection_refused(cause);
+            tracing::warn!(cause = cause.label(), %peer, %listener, reason, "connection refused");
             continue;
         }
+        state.metrics.connections_accepted.add(1);
         let origin = ConnectionOrigin::new(Arc::clone(&listener), peer);
         let shard = state.node.connections.least_busy();
         if shard == state.id {

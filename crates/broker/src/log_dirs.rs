@@ -228,6 +228,11 @@ impl LogDir {
         &self.files[sum % self.files.len()]
     }
 
+    /// Jobs for files that wait for a thread or have one.
+    pub(crate) fn file_work_waiting(&self) -> usize {
+        self.files.iter().map(Maintenance::waiting).sum()
+    }
+
     /// Why produce is refused here just now, if it is.
     pub(crate) fn refusal(&self) -> Option<String> {
         if !self.refuses.load(Ordering::Relaxed) {

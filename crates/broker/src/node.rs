@@ -3,17 +3,21 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
-use shard::MemoryBudget;
+use shard::{Mailboxes, MemoryBudget};
+use tokio::sync::oneshot;
 use types::ShardId;
 
 use crate::config::{Config, Endpoint};
 use crate::control::ControlHandle;
 use crate::log_dirs::LogDir;
-use crate::mail::PartitionKey;
-use crate::metrics::Metrics;
+use crate::mail::{Mail, PartitionKey};
+use crate::metrics::{ConnectionRefusal, Metrics};
+use crate::shard_state::ShardState;
 
 /// Shared by every thread of a node.
 pub(crate) struct NodeShared {
@@ -27,10 +31,43 @@ pub(crate) struct NodeShared {
     pub(crate) connections: Connections,
     pub(crate) offline: Offline,
     pub(crate) metrics: Metrics,
+    /// The ways to the shards, for who is none of them.
+    pub(crate) mailboxes: Mailboxes<Mail>,
     /// What requests of the whole node may hold in memory.
     pub(crate) memory: MemoryBudget,
     /// Descriptors of log files that one shard may hold.
     pub(crate) files_open_max: usize,
+}
+
+/// How long the control thread waits before it tries a full mailbox again.
+const MAILBOX_RETRY: Duration = Duration::from_millis(1);
+
+impl NodeShared {
+    /// Runs `job` on a shard and waits for what it returns, from a thread that is none. `None`: the shard has ended.
+    ///
+    /// The shard does nothing else meanwhile, so a job does a bounded piece of work: whoever wants more asks again.
+    pub(crate) async fn ask<R: Send + 'static>(
+        &self,
+        shard: ShardId,
+        job: impl FnOnce(&Rc<ShardState>) -> R + Send + 'static,
+    ) -> Option<R> {
+        let (sender, answer) = oneshot::channel();
+        // Whoever asked may be gone.
+        let mut letter = Mail::Run(Box::new(move |state| drop(sender.send(job(state)))));
+        while let Err(back) = self.mailboxes.send(shard, letter) {
+            if self.mailboxes.is_closed(shard) {
+                return None;
+            }
+            letter = back;
+            tokio::time::sleep(MAILBOX_RETRY).await;
+        }
+        answer.await.ok()
+    }
+
+    /// Every shard's number.
+    pub(crate) fn shard_ids(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.shards).map(ShardId::new)
+    }
 }
 
 /// Partitions whose logs could not be opened, with the reason that clients are told.
@@ -86,16 +123,18 @@ impl Connections {
     ///
     /// # Errors
     /// Why it is refused; it is not counted then.
-    pub(crate) fn opened(&self, peer: &SocketAddr) -> Result<(), String> {
+    pub(crate) fn opened(&self, peer: &SocketAddr) -> Result<(), (ConnectionRefusal, String)> {
         let ip = peer.ip();
         let mut by_ip = self.by_ip.write().expect("never held across a panic");
         if self.total.load(Ordering::Relaxed) >= self.connections_max as usize {
-            return Err(format!("{} connections are open (max.connections)", self.connections_max));
+            let reason = format!("{} connections are open (max.connections)", self.connections_max);
+            return Err((ConnectionRefusal::Total, reason));
         }
         let max = self.per_ip_overrides.get(&ip).copied().unwrap_or(self.per_ip_max);
         let from_ip = by_ip.entry(ip).or_insert(0);
         if *from_ip >= max {
-            return Err(format!("{max} connections from {ip} are open (max.connections.per.ip)"));
+            let reason = format!("{max} connections from {ip} are open (max.connections.per.ip)");
+            return Err((ConnectionRefusal::PerIp, reason));
         }
         *from_ip += 1;
         self.total.fetch_add(1, Ordering::Relaxed);

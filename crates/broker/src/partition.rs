@@ -239,10 +239,17 @@ impl Partition {
         }
         let now = state.now();
         let epoch = inner.epoch;
+        let from_client = matches!(waiting, Waiting::Request { .. });
         let token = inner.appends.insert(waiting);
         let admission = inner.log.append_as_leader(now, records, info, epoch, token.to_u64());
         match admission {
-            Ok(Admission::Queued { .. } | Admission::AwaitsOriginal) => Ok(()),
+            Ok(Admission::Queued { .. }) => {
+                if from_client {
+                    state.metrics.produced(info.records, info.size_bytes);
+                }
+                Ok(())
+            }
+            Ok(Admission::AwaitsOriginal) => Ok(()),
             Ok(Admission::Duplicate { base_offset, last_offset, log_append_time }) => {
                 let waiting = inner.appends.remove(token).expect("just inserted");
                 let appended = Appended { base_offset, log_append_time, log_start: inner.log.offsets().log_start };

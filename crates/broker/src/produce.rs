@@ -27,8 +27,9 @@ use wire::{ApiKey, Records};
 use crate::config::TimestampType;
 use crate::connection::Connection;
 use crate::mail::{Mail, Origin, PartitionKey, ProducePart, RequestToken};
+use crate::metrics::CloseCause;
 use crate::partition::{Acks, stamped};
-use crate::reply::SlotId;
+use crate::reply::{Refusals, SlotId};
 use crate::request::{Request, encode_response};
 use crate::shard_state::ShardState;
 use crate::topics::TopicView;
@@ -127,7 +128,7 @@ pub(crate) fn start(
         cut = piece.records.end;
         let home = state.home(piece.topic.id, piece.partition);
         connection.count_traffic(state, home, records.len());
-        match take(state, connection, &piece.topic, records, &rules) {
+        match take(connection, &piece.topic, records, &rules) {
             Ok((records, info)) => {
                 let partition = PartitionKey { topic: piece.topic.id, partition: piece.partition };
                 ready.push((home, ProducePart { part: piece.part as u32, partition, records, info }));
@@ -199,24 +200,20 @@ pub(crate) fn on_outcome(state: &Rc<ShardState>, token: RequestToken, part: u32,
 
 fn finish(state: &Rc<ShardState>, done: ProduceInFlight) {
     let took_ns = state.now().monotonic_ns.saturating_sub(done.started_ns);
-    state.node.metrics.answered(ApiKey::Produce, took_ns);
-    let refused = done.parts.iter().find_map(|part| part.outcome.as_ref()?.as_ref().err());
-    if let Some(refusal) = refused {
-        state.node.metrics.refused(refusal.code);
-        tracing::debug!(peer = %done.connection.peer, code = %refusal.code, reason = refusal.message, "produce refused");
-    }
-    if !done.answers {
-        // acks=0 gets no reply; an error can only be told by closing, which makes the client look for the leader again.
-        if refused.is_some() {
-            done.connection.close();
-        }
-        done.connection.answer(state, done.slot, None);
-        return;
-    }
+    state.metrics.answered(ApiKey::Produce, took_ns);
     let response = ProduceResponse {
         responses: done.topics.iter().map(|topic| topic_response(topic, &done.parts[topic.parts.clone()])).collect(),
         ..ProduceResponse::default()
     };
+    if !done.answers {
+        // acks=0 gets no reply; an error can only be told by closing, which makes the client look for the leader again.
+        if let Some(refusals) = Refusals::of(done.version, &response) {
+            state.refused(&done.connection, &refusals);
+            done.connection.close_for(CloseCause::UnackedRefusal);
+        }
+        done.connection.answer(state, done.slot, None);
+        return;
+    }
     let reply = encode_response(done.correlation, done.version, &response);
     done.connection.answer(state, done.slot, Some(reply));
 }
@@ -360,7 +357,6 @@ struct Rules {
 
 /// Validates one partition's records, once and for all: nobody looks into them again.
 fn take(
-    state: &ShardState,
     connection: &Connection,
     topic: &TopicView,
     records: BytesMut,
@@ -391,6 +387,5 @@ fn take(
     if info.transactional {
         return Err(transactions_refused());
     }
-    state.node.metrics.produced(info.records, records.len());
     Ok((records, info))
 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use shard::LogFile;
+use types::ErrorCode;
+use wire::{ApiKey, Response};
 
 /// One run of bytes of a reply: from memory, or a range of a log file that never enters user space.
 pub(crate) enum Segment {
@@ -35,25 +37,65 @@ impl Segment {
     }
 }
 
+/// What an answer says no to: its error codes, each with how often it stands there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Refusals {
+    pub(crate) api: ApiKey,
+    pub(crate) codes: Vec<(ErrorCode, u64)>,
+    /// The first error message, where the API has them.
+    pub(crate) reason: Option<String>,
+}
+
+impl Refusals {
+    /// Those of `response` as `version` carries it. `None`: all went well.
+    pub(crate) fn of<'a, R: Response<'a>>(version: i16, response: &R) -> Option<Box<Self>> {
+        let mut found: Option<Box<Self>> = None;
+        response.errors(version, &mut |code, message| {
+            let code = ErrorCode::from_wire(code).unwrap_or(ErrorCode::UnknownServerError);
+            let refusals =
+                found.get_or_insert_with(|| Box::new(Self { api: R::API_KEY, codes: Vec::new(), reason: None }));
+            match refusals.codes.iter_mut().find(|(known, _)| *known == code) {
+                Some((_, count)) => *count += 1,
+                None => refusals.codes.push((code, 1)),
+            }
+            if refusals.reason.is_none() {
+                refusals.reason = message.map(str::to_owned);
+            }
+        });
+        found
+    }
+}
+
 /// A whole response frame, length prefix included.
 pub(crate) struct Reply {
     segments: Vec<Segment>,
+    refusals: Option<Box<Refusals>>,
 }
 
 impl Reply {
     /// A reply that lies in memory as a whole.
     pub(crate) fn from_memory(frame: Bytes) -> Self {
-        Self { segments: vec![Segment::Memory(frame)] }
+        Self { segments: vec![Segment::Memory(frame)], refusals: None }
     }
 
     /// A reply of memory and file slices, in order.
     pub(crate) fn from_segments(segments: Vec<Segment>) -> Self {
-        Self { segments }
+        Self { segments, refusals: None }
+    }
+
+    /// The same reply, which says no to something.
+    pub(crate) fn refusing(self, refusals: Option<Box<Refusals>>) -> Self {
+        Self { refusals, ..self }
+    }
+
+    /// What it says no to.
+    pub(crate) fn refusals(&self) -> Option<&Refusals> {
+        self.refusals.as_deref()
     }
 
     /// A reply that could not be put into bytes: its connection is closed.
     pub(crate) fn unsayable() -> Self {
-        Self { segments: Vec::new() }
+        Self { segments: Vec::new(), refusals: None }
     }
 
     /// Whether it could not be put into bytes.
@@ -138,6 +180,29 @@ mod tests {
             text.push_str(std::str::from_utf8(&memory).expect("test text"));
         }
         text
+    }
+
+    #[test]
+    fn every_error_of_an_answer_is_found_and_counted() {
+        use std::borrow::Cow;
+
+        use wire::create_topics_response::{CreatableTopicResult, CreateTopicsResponse};
+
+        let topic = |code: ErrorCode, message: Option<&'static str>| CreatableTopicResult {
+            error_code: code.code(),
+            error_message: message.map(Cow::Borrowed),
+            ..CreatableTopicResult::default()
+        };
+        let well = CreateTopicsResponse { topics: vec![topic(ErrorCode::None, None)], ..Default::default() };
+        assert_eq!(Refusals::of(7, &well), None);
+        let exists = || topic(ErrorCode::TopicAlreadyExists, Some("it exists"));
+        let bad = CreateTopicsResponse {
+            topics: vec![exists(), topic(ErrorCode::None, None), topic(ErrorCode::InvalidPartitions, None), exists()],
+            ..Default::default()
+        };
+        let codes = vec![(ErrorCode::TopicAlreadyExists, 2), (ErrorCode::InvalidPartitions, 1)];
+        let expected = Refusals { api: ApiKey::CreateTopics, codes, reason: Some("it exists".to_owned()) };
+        assert_eq!(Refusals::of(7, &bad).as_deref(), Some(&expected));
     }
 
     #[test]

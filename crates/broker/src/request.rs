@@ -9,7 +9,7 @@ use wire::frame::{self, RequestHeader};
 use wire::{ApiKey, DecodeError, Message, Reader, Response, Writer};
 
 use crate::connection::Connection;
-use crate::reply::Reply;
+use crate::reply::{Refusals, Reply};
 
 /// A whole request: header read, body still bytes.
 pub(crate) struct Request {
@@ -120,7 +120,7 @@ pub(crate) fn encode_response<'a, R: Response<'a>>(correlation: i32, version: i1
     let Some(writer) = frame_response(correlation, version, response) else { return Reply::unsayable() };
     let (bytes, holes) = writer.into_parts();
     assert!(holes.is_empty(), "a reply with file slices is put together by the fetch path");
-    Reply::from_memory(bytes.freeze())
+    Reply::from_memory(bytes.freeze()).refusing(Refusals::of(version, response))
 }
 
 /// A response frame, its holes still open. `None`, and an error in the log, when a handler of ours set a field that this

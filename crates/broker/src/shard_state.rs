@@ -19,14 +19,17 @@ use types::limits::READ_AHEAD_BYTES_MAX;
 use types::{ErrorCode, Now, ShardId, TopicId, TopicPartition};
 
 use crate::connection::Connection;
+use crate::dispatch::Principal;
 use crate::fetch::{self, Asked, FetchInFlight, PartitionPlan, SessionKey};
 use crate::file_work;
 use crate::in_flight::InFlight;
 use crate::log_dirs::{self, LogDir};
 use crate::mail::{Job, Mail, Origin, PartitionKey, RequestToken};
+use crate::metrics::ShardMetrics;
 use crate::node::NodeShared;
 use crate::partition::Partition;
 use crate::produce::{self, ProduceInFlight, ProduceOutcome, ProduceRefusal};
+use crate::reply::Refusals;
 use crate::topics::{TopicView, log_config};
 
 /// Bytes of a connection's traffic after which it is considered where the connection belongs.
@@ -44,14 +47,28 @@ const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
 
 /// Who waits for an operation on a file.
 enum FileOp {
-    Log(Rc<Partition>, OpId),
+    Log { partition: Rc<Partition>, op: OpId, sync_began_ns: Option<u64> },
     Reader(oneshot::Sender<io::Result<usize>>),
+}
+
+/// How much a shard has under way at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShardFacts {
+    pub(crate) partitions: usize,
+    pub(crate) produces: usize,
+    pub(crate) fetches: usize,
+    pub(crate) fetch_sessions: usize,
+    pub(crate) letters_unsent: usize,
+    pub(crate) ring_queued: usize,
+    pub(crate) ring_in_flight: usize,
+    pub(crate) files_open: usize,
 }
 
 /// One shard.
 pub(crate) struct ShardState {
     pub(crate) id: ShardId,
     pub(crate) node: Arc<NodeShared>,
+    pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) runtime: ShardRuntime<Mail>,
     pub(crate) log_ring: LogRing,
     completer: Completer,
@@ -95,6 +112,7 @@ impl ShardState {
         let seed = runtime.now().wall.millis() as u64 ^ (runtime.id().index() as u64) << 48;
         let state = Rc::new(Self {
             id: runtime.id(),
+            metrics: Arc::clone(node.metrics.shard(runtime.id())),
             log_ring: runtime.log_ring(),
             completer: runtime.completer(),
             image: RefCell::new(image),
@@ -237,6 +255,28 @@ impl ShardState {
     /// A partition whose home this is.
     pub(crate) fn partition(&self, key: PartitionKey) -> Option<Rc<Partition>> {
         self.partitions.borrow().get(&key).cloned()
+    }
+
+    /// What a scrape tells of this shard besides its counters.
+    pub(crate) fn facts(&self) -> ShardFacts {
+        ShardFacts {
+            partitions: self.partitions.borrow().len(),
+            produces: self.produces.borrow().len(),
+            fetches: self.fetches.borrow().len(),
+            fetch_sessions: self.fetch_sessions.borrow().len(),
+            letters_unsent: self.unsent_mail.borrow().len(),
+            ring_queued: self.log_ring.queued(),
+            ring_in_flight: self.log_ring.in_flight(),
+            files_open: self.files_open.get(),
+        }
+    }
+
+    /// The partitions of this shard from `number` on, at most `max` of them, and where the next ones begin.
+    pub(crate) fn partitions_from(&self, number: u64, max: usize) -> (Vec<Rc<Partition>>, Option<u64>) {
+        let by_number = self.by_number.borrow();
+        let mut rest = by_number.range(number..);
+        let here = rest.by_ref().take(max).map(|(_, partition)| Rc::clone(partition)).collect();
+        (here, rest.next().map(|(number, _)| *number))
     }
 
     /// Every partition whose home this is.
@@ -399,6 +439,29 @@ impl ShardState {
         self.runtime.request_flush();
     }
 
+    /// A client is told no: counted by API and cause, and told in the log. What clients meet in the ordinary course, and
+    /// try again by themselves, is told at the level debug.
+    pub(crate) fn refused(&self, connection: &Connection, refusals: &Refusals) {
+        let api = refusals.api;
+        for &(code, count) in &refusals.codes {
+            self.metrics.refused(api, code, count);
+            macro_rules! tell {
+                ($level:ident) => {
+                    tracing::$level!(
+                        cause = code.name(), api = api.name(), count, client_id = connection.client(),
+                        principal = %Principal, peer = %connection.peer, listener = %connection.listener,
+                        reason = refusals.reason, "refused"
+                    )
+                };
+            }
+            if code.is_retriable() || is_routine(code) {
+                tell!(debug);
+            } else {
+                tell!(info);
+            }
+        }
+    }
+
     pub(crate) fn connection_opened(&self, connection: &Rc<Connection>) {
         self.connections.borrow_mut().push(Rc::downgrade(connection));
         self.connections_open.set(self.connections_open.get() + 1);
@@ -426,7 +489,7 @@ impl ShardState {
 
     /// Enters an operation of a log's into the table that completions are looked up in.
     pub(crate) fn log_op(&self, partition: Rc<Partition>, op: OpId) -> RequestToken {
-        self.file_ops.borrow_mut().insert(FileOp::Log(partition, op))
+        self.file_ops.borrow_mut().insert(FileOp::Log { partition, op, sync_began_ns: None })
     }
 
     /// Completes an operation that never got as far as the kernel.
@@ -438,7 +501,16 @@ impl ShardState {
     fn complete(self: &Rc<Self>, token: RequestToken, result: io::Result<usize>) {
         let waiting = self.file_ops.borrow_mut().remove(token);
         match waiting {
-            Some(FileOp::Log(partition, op)) => partition.on_done(self, op, result),
+            Some(FileOp::Log { partition, op, sync_began_ns }) => {
+                if let Some(began_ns) = sync_began_ns {
+                    let took_ns = shard::clock::monotonic_ns().saturating_sub(began_ns);
+                    let dir = self.node.log_dirs.iter().position(|dir| Arc::ptr_eq(dir, &partition.log_dir));
+                    if let Some(dir) = dir {
+                        self.metrics.fsyncs[dir].add_ns(took_ns);
+                    }
+                }
+                partition.on_done(self, op, result);
+            }
             // A reader that is gone has no use for it.
             Some(FileOp::Reader(reader)) => drop(reader.send(result)),
             None => tracing::error!(?token, "completion of an operation that nobody asked for"),
@@ -451,6 +523,9 @@ impl ShardState {
         let helped =
             !replies_wait && dir.writeback.sync(Arc::clone(&file), token.to_u64(), self.completer.clone()).is_ok();
         if !helped {
+            if let Some(FileOp::Log { sync_began_ns, .. }) = self.file_ops.borrow_mut().get_mut(token) {
+                *sync_began_ns = Some(shard::clock::monotonic_ns());
+            }
             self.log_ring.sync(token.to_u64(), file);
         }
     }
@@ -524,7 +599,7 @@ impl ShardState {
             let partitions = state.partitions();
             partitions.iter().for_each(|partition| partition.close_idle_files());
             state.files_open.set(partitions.iter().map(|partition| partition.files_open()).sum());
-            state.node.metrics.files_closed();
+            state.metrics.files_over_bound.add(1);
         });
     }
 
@@ -812,4 +887,17 @@ impl ShardState {
             let _ = stopped.send(all_closed);
         });
     }
+}
+
+/// What the protocol itself makes clients meet, besides what they may try again: joining a group, a member that is to
+/// rejoin, and versions that are tried in turn.
+fn is_routine(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::MemberIdRequired
+            | ErrorCode::RebalanceInProgress
+            | ErrorCode::UnknownMemberId
+            | ErrorCode::IllegalGeneration
+            | ErrorCode::UnsupportedVersion
+    )
 }

@@ -6,10 +6,16 @@ use types::{Now, Timestamp};
 /// so a deadline may be sent to another shard.
 #[must_use]
 pub fn read() -> Now {
-    let monotonic = clock(libc::CLOCK_MONOTONIC);
+    let monotonic_ns = monotonic_ns();
     let wall = clock(libc::CLOCK_REALTIME);
-    let monotonic_ns = u64::try_from(monotonic.tv_sec).unwrap_or(0) * 1_000_000_000 + monotonic.tv_nsec as u64;
     Now { monotonic_ns, wall: Timestamp::from_millis(wall.tv_sec * 1000 + wall.tv_nsec / 1_000_000) }
+}
+
+/// Reads the monotonic half alone, for who measures how long something took.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let monotonic = clock(libc::CLOCK_MONOTONIC);
+    u64::try_from(monotonic.tv_sec).unwrap_or(0) * 1_000_000_000 + monotonic.tv_nsec as u64
 }
 
 fn clock(id: libc::clockid_t) -> libc::timespec {

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -12,8 +13,10 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, getpid};
 use types::limits::HELPER_QUEUE_MAX;
 
+use crate::clock;
 use crate::file::LogFile;
 use crate::runtime::Completer;
+use crate::stats::{Durations, Tally};
 
 /// Where a helper thread runs.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +32,15 @@ pub struct HelperSpec {
 #[error("the helper thread's queue is full")]
 pub struct QueueFull;
 
+/// What a writeback thread counts of itself.
+#[derive(Debug, Default)]
+pub struct WritebackStats {
+    /// Its fsyncs, from their begin to their end; the wait in the queue is not in it.
+    pub syncs: Durations,
+    /// Bytes whose writeback it asked for.
+    pub started_bytes: Tally,
+}
+
 enum WritebackJob {
     Range { file: Arc<LogFile>, position: u64, bytes: u64 },
     Sync { file: Arc<LogFile>, token: u64, completer: Completer },
@@ -38,6 +50,8 @@ enum WritebackJob {
 #[derive(Clone)]
 pub struct Writeback {
     jobs: SyncSender<WritebackJob>,
+    waiting: Arc<AtomicUsize>,
+    stats: Arc<WritebackStats>,
     thread: Arc<JoinHandle<()>>,
 }
 
@@ -54,8 +68,26 @@ impl Writeback {
     /// When the system gives no thread.
     pub fn spawn(spec: HelperSpec) -> io::Result<Self> {
         let (jobs, queue) = sync_channel(HELPER_QUEUE_MAX);
-        let thread = spawn_helper(spec, move || run_writeback(&queue))?;
-        Ok(Self { jobs, thread: Arc::new(thread) })
+        let (waiting, stats) = (Arc::<AtomicUsize>::default(), Arc::<WritebackStats>::default());
+        let (left, counts) = (Arc::clone(&waiting), Arc::clone(&stats));
+        let thread = spawn_helper(spec, move || run_writeback(&queue, &left, &counts))?;
+        Ok(Self { jobs, waiting, stats, thread: Arc::new(thread) })
+    }
+
+    /// Jobs queued or under way.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// What the thread counts.
+    #[must_use]
+    pub fn stats(&self) -> &WritebackStats {
+        &self.stats
+    }
+
+    fn post(&self, job: WritebackJob) -> Result<(), QueueFull> {
+        post(&self.jobs, &self.waiting, job)
     }
 
     /// Asks that writeback of a range begins (about every 8 MiB of a file). Best effort: an error shows at the sync.
@@ -63,7 +95,7 @@ impl Writeback {
     /// # Errors
     /// [`QueueFull`]: the kernel will write the range back in its own time.
     pub fn start_range(&self, file: Arc<LogFile>, position: u64, bytes: u64) -> Result<(), QueueFull> {
-        self.jobs.try_send(WritebackJob::Range { file, position, bytes }).map_err(|_| QueueFull)
+        self.post(WritebackJob::Range { file, position, bytes })
     }
 
     /// Asks for an fdatasync of `file`; `completer` then delivers the completion of `token`: 0, or the errno.
@@ -71,7 +103,7 @@ impl Writeback {
     /// # Errors
     /// [`QueueFull`]: nothing was synced, no completion will come.
     pub fn sync(&self, file: Arc<LogFile>, token: u64, completer: Completer) -> Result<(), QueueFull> {
-        self.jobs.try_send(WritebackJob::Sync { file, token, completer }).map_err(|_| QueueFull)
+        self.post(WritebackJob::Sync { file, token, completer })
     }
 
     /// Ends the thread once its queue is done and waits for that, if this is the last clone. **Blocks.**
@@ -79,6 +111,16 @@ impl Writeback {
         drop(self.jobs);
         join(self.thread);
     }
+}
+
+/// Queues a job and counts it as waiting, until the thread is done with it.
+fn post<J>(jobs: &SyncSender<J>, waiting: &AtomicUsize, job: J) -> Result<(), QueueFull> {
+    // Before the thread can take it, so that the count never goes below zero.
+    waiting.fetch_add(1, Ordering::Relaxed);
+    jobs.try_send(job).map_err(|_| {
+        waiting.fetch_sub(1, Ordering::Relaxed);
+        QueueFull
+    })
 }
 
 /// Waits for a helper whose last sender is gone; whoever is not the last to say so does not wait.
@@ -90,20 +132,22 @@ fn join(thread: Arc<JoinHandle<()>>) {
     }
 }
 
-fn run_writeback(queue: &Receiver<WritebackJob>) {
+fn run_writeback(queue: &Receiver<WritebackJob>, waiting: &AtomicUsize, stats: &WritebackStats) {
     while let Ok(job) = queue.recv() {
         match job {
-            WritebackJob::Range { file, position, bytes } => {
-                if let Err(error) = file.start_writeback(position, bytes) {
-                    tracing::debug!(?file, position, bytes, %error, "writeback did not start");
-                }
-            }
+            WritebackJob::Range { file, position, bytes } => match file.start_writeback(position, bytes) {
+                Ok(()) => stats.started_bytes.add(bytes),
+                Err(error) => tracing::debug!(?file, position, bytes, %error, "writeback did not start"),
+            },
             WritebackJob::Sync { file, token, completer } => {
+                let began_ns = clock::monotonic_ns();
                 let result = file.sync_blocking();
+                stats.syncs.add_ns(clock::monotonic_ns() - began_ns);
                 drop(file);
                 completer.complete(token, result.map(|()| 0));
             }
         }
+        waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -114,6 +158,7 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub struct Maintenance {
     jobs: SyncSender<Job>,
+    waiting: Arc<AtomicUsize>,
     thread: Arc<JoinHandle<()>>,
 }
 
@@ -130,12 +175,21 @@ impl Maintenance {
     /// When the system gives no thread.
     pub fn spawn(spec: HelperSpec) -> io::Result<Self> {
         let (jobs, queue) = sync_channel::<Job>(HELPER_QUEUE_MAX);
+        let waiting = Arc::<AtomicUsize>::default();
+        let left = Arc::clone(&waiting);
         let thread = spawn_helper(spec, move || {
             while let Ok(job) = queue.recv() {
                 job();
+                left.fetch_sub(1, Ordering::Relaxed);
             }
         })?;
-        Ok(Self { jobs, thread: Arc::new(thread) })
+        Ok(Self { jobs, waiting, thread: Arc::new(thread) })
+    }
+
+    /// Jobs queued or under way.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Queues a job. It mails its own result back: with [`crate::Mailboxes::send_waiting`] or [`Completer::complete`].
@@ -143,7 +197,7 @@ impl Maintenance {
     /// # Errors
     /// [`QueueFull`]: the job was dropped.
     pub fn post(&self, job: impl FnOnce() + Send + 'static) -> Result<(), QueueFull> {
-        self.jobs.try_send(Box::new(job)).map_err(|_| QueueFull)
+        post(&self.jobs, &self.waiting, Box::new(job))
     }
 
     /// Runs a job and waits for what it returns, without blocking the shard.

@@ -2,7 +2,7 @@
 //! timers, files, sockets and sendfile. It executes what the sans-IO crates decide; it knows nothing of Kafka.
 //!
 //! Read in this order: [`runtime`] (a shard and its turn), [`mailbox`], [`ring`], [`mod@file`], [`dir`], [`helper`],
-//! [`net`], [`placement`], [`budget`], [`probe`].
+//! [`net`], [`placement`], [`budget`], [`probe`], [`stats`].
 //!
 //! # A turn
 //! Tasks run; the first append or reply of a turn wakes the shard's one pump, which lets every ready task run, submits
@@ -21,14 +21,16 @@ pub mod placement;
 pub mod probe;
 pub mod ring;
 pub mod runtime;
+pub mod stats;
 mod timers;
 mod turn;
 
 pub use budget::{BufferPool, MemoryBudget, MemoryGrant};
 pub use dir::FileDir;
 pub use file::{LogFile, OpenMode};
-pub use helper::{HelperSpec, Maintenance, QueueFull, Writeback};
+pub use helper::{HelperSpec, Maintenance, QueueFull, Writeback, WritebackStats};
 pub use mailbox::{MailboxReceiver, Mailboxes, mailboxes};
 pub use net::{BoundListener, Listener, ListenerOptions, Socket, SocketParts};
 pub use ring::{AppendBackend, Completion, LogRing};
 pub use runtime::{Completer, ShardEvent, ShardHandle, ShardRuntime, ShardSpec, spawn};
+pub use stats::{DURATION_BOUNDS_US, DurationCounts, Durations, ShardStats, Tally};

@@ -134,6 +134,12 @@ impl<M> Mailboxes<M> {
         })
     }
 
+    /// How many messages wait for `shard`, at this moment.
+    #[must_use]
+    pub fn waiting(&self, shard: ShardId) -> usize {
+        self.boxes[shard.index()].queue.len()
+    }
+
     /// Whether `shard` has ended, so that nothing sent to it will ever be read.
     #[must_use]
     pub fn is_closed(&self, shard: ShardId) -> bool {

@@ -26,6 +26,7 @@ use types::limits::{
 };
 
 use crate::file::LogFile;
+use crate::stats::{RingStats, ShardStats};
 use crate::turn::TurnSignal;
 
 /// Who executes an append. Syncs and read-aheads go through the ring in either case.
@@ -61,6 +62,7 @@ struct Inner {
     backend: AppendBackend,
     signal: Rc<TurnSignal>,
     fd: RawFd,
+    stats: Arc<ShardStats>,
     state: RefCell<State>,
 }
 
@@ -143,7 +145,12 @@ impl Write {
 
 impl LogRing {
     /// A ring for the calling thread, which must be the only one to use it.
-    pub(crate) fn new(backend: AppendBackend, signal: Rc<TurnSignal>, worker_cpus: &[usize]) -> io::Result<Self> {
+    pub(crate) fn new(
+        backend: AppendBackend,
+        signal: Rc<TurnSignal>,
+        worker_cpus: &[usize],
+        stats: Arc<ShardStats>,
+    ) -> io::Result<Self> {
         let ring = builder().build(LOG_RING_ENTRIES)?;
         // Best effort: both bound what the kernel may spend on punted operations, neither changes what is right.
         if let Err(error) = ring.submitter().register_iowq_max_workers(&mut [LOG_RING_WORKERS_MAX; 2]) {
@@ -168,7 +175,7 @@ impl LogRing {
             done: Vec::new(),
             scratch,
         };
-        Ok(Self { inner: Rc::new(Inner { backend, signal, fd, state: RefCell::new(state) }) })
+        Ok(Self { inner: Rc::new(Inner { backend, signal, fd, stats, state: RefCell::new(state) }) })
     }
 
     /// Queues one gathered write of `buffers` (at most [`GATHER_BATCHES_MAX`]) at byte `position` of `file`.
@@ -197,6 +204,12 @@ impl LogRing {
     pub fn in_flight(&self) -> usize {
         let state = self.inner.state.borrow();
         state.queue.len() + (state.slots.len() - state.free.len())
+    }
+
+    /// Of these, those that wait for a place in the kernel's queue.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.inner.state.borrow().queue.len()
     }
 
     /// Which backend executes appends.
@@ -235,7 +248,7 @@ impl LogRing {
         }
         while let Some(op) = state.queue.pop_front() {
             if let (AppendBackend::Inline, Work::Write(_)) = (self.inner.backend, &op.work) {
-                state.write_inline(op);
+                state.write_inline(op, &self.inner.stats.ring);
             } else if let Some(slot) = state.free.pop() {
                 state.slots[slot as usize] = Some(op);
                 state.push(slot);
@@ -244,11 +257,20 @@ impl LogRing {
                 break;
             }
         }
-        if !state.ring.submission().is_empty()
-            && let Err(error) = state.ring.submit()
-        {
-            // EINTR, or the kernel is short of memory for a moment (EAGAIN, EBUSY). The entries stay queued.
-            tracing::debug!(%error, "the log ring's submit is put off");
+        if !state.ring.submission().is_empty() {
+            // What others had ended before is not to be taken for what this call ends in place.
+            let ended_before = state.ring.completion().len();
+            match state.ring.submit() {
+                Ok(submitted) => {
+                    let ended = state.ring.completion().len().saturating_sub(ended_before);
+                    let stats = &self.inner.stats.ring;
+                    stats.submits.add(1);
+                    stats.submitted.add(submitted as u64);
+                    stats.punted.add(submitted.saturating_sub(ended) as u64);
+                }
+                // EINTR, or the kernel is short of memory for a moment (EAGAIN, EBUSY). The entries stay queued.
+                Err(error) => tracing::debug!(%error, "the log ring's submit is put off"),
+            }
         }
         state.put_off = !state.ring.submission().is_empty();
     }
@@ -256,7 +278,7 @@ impl LogRing {
     /// Moves what the kernel has completed to `out`.
     pub(crate) fn reap(&self, out: &mut Vec<Completion>) {
         let mut state = self.inner.state.borrow_mut();
-        state.reap();
+        state.reap(&self.inner.stats.ring);
         out.append(&mut state.done);
     }
 }
@@ -316,7 +338,7 @@ impl State {
         }
     }
 
-    fn reap(&mut self) {
+    fn reap(&mut self, stats: &RingStats) {
         loop {
             let Some(entry) = self.ring.completion().next() else { return };
             let slot = entry.user_data() as u32;
@@ -335,6 +357,7 @@ impl State {
                 },
                 Work::Sync | Work::ReadAhead { .. } => answer,
             };
+            stats.ended(&op.work, &result);
             let token = op.token;
             self.slots[slot as usize] = None;
             self.free.push(slot);
@@ -342,7 +365,7 @@ impl State {
         }
     }
 
-    fn write_inline(&mut self, mut op: Op) {
+    fn write_inline(&mut self, mut op: Op, stats: &RingStats) {
         let Work::Write(write) = &mut op.work else { unreachable!("only writes are inline") };
         let result = loop {
             write.aim();
@@ -351,6 +374,7 @@ impl State {
                 break result;
             }
         };
+        stats.ended(&op.work, &result);
         self.done.push(Completion { token: op.token, result });
     }
 
@@ -359,12 +383,27 @@ impl State {
     }
 }
 
+impl RingStats {
+    fn ended(&self, work: &Work, result: &io::Result<usize>) {
+        match work {
+            Work::Write(_) => self.writes.add(1),
+            Work::Sync => self.syncs.add(1),
+            Work::ReadAhead { .. } => self.read_aheads.add(1),
+        }
+        match (work, result) {
+            (Work::Write(_), Ok(bytes)) => self.written_bytes.add(*bytes as u64),
+            (_, Ok(_)) => {}
+            (_, Err(_)) => self.failed.add(1),
+        }
+    }
+}
+
 impl Drop for State {
     fn drop(&mut self) {
         // The kernel still writes from, and reads into, memory that is freed after this.
         while self.in_kernel() > 0 {
             match self.ring.submit_and_wait(1) {
-                Ok(_) => self.reap(),
+                Ok(_) => self.reap(&RingStats::default()),
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
                 Err(error) => {
                     tracing::error!(%error, "the log ring cannot be drained; its buffers are leaked");

@@ -24,6 +24,7 @@ use types::{Now, ShardId};
 
 use crate::mailbox::{Envelope, MailboxReceiver, Mailboxes};
 use crate::ring::{AppendBackend, Completion, LogRing};
+use crate::stats::ShardStats;
 use crate::timers::Timers;
 use crate::turn::TurnSignal;
 use crate::{clock, probe};
@@ -45,13 +46,15 @@ pub struct ShardSpec {
     pub backend: AppendBackend,
     /// CPUs for the log ring's kernel workers; empty leaves it to the kernel. Name cores without a shard, if any.
     pub worker_cpus: Vec<usize>,
+    /// Where it counts what it does, for whoever wants to know.
+    pub stats: Arc<ShardStats>,
 }
 
 impl ShardSpec {
     /// An unpinned shard that appends through the ring.
     #[must_use]
     pub fn new(id: ShardId) -> Self {
-        Self { id, core: None, backend: AppendBackend::default(), worker_cpus: Vec::new() }
+        Self { id, core: None, backend: AppendBackend::default(), worker_cpus: Vec::new(), stats: Arc::default() }
     }
 }
 
@@ -95,6 +98,7 @@ struct Inner<M> {
     mailboxes: Mailboxes<M>,
     receiver: RefCell<Option<MailboxReceiver<M>>>,
     pump: RefCell<Option<JoinHandle<()>>>,
+    stats: Arc<ShardStats>,
 }
 
 /// A running shard.
@@ -202,7 +206,7 @@ fn build(spec: &ShardSpec) -> io::Result<tokio_uring::Runtime> {
 impl<M: 'static> ShardRuntime<M> {
     fn new(spec: &ShardSpec, receiver: MailboxReceiver<M>) -> io::Result<Self> {
         let signal = Rc::new(TurnSignal::new(receiver.parked()));
-        let ring = LogRing::new(spec.backend, Rc::clone(&signal), &spec.worker_cpus)?;
+        let ring = LogRing::new(spec.backend, Rc::clone(&signal), &spec.worker_cpus, Arc::clone(&spec.stats))?;
         Ok(Self {
             inner: Rc::new(Inner {
                 id: spec.id,
@@ -215,6 +219,7 @@ impl<M: 'static> ShardRuntime<M> {
                 mailboxes: receiver.mailboxes(),
                 receiver: RefCell::new(Some(receiver)),
                 pump: RefCell::new(None),
+                stats: Arc::clone(&spec.stats),
             }),
         })
     }
@@ -411,7 +416,9 @@ impl<M: 'static> Pump<M> {
                     inner.signal.schedule();
                 }
             }
-            inner.now.set(None);
+            if let Some(began) = inner.now.take() {
+                inner.stats.turns.add_ns(clock::monotonic_ns().saturating_sub(began.monotonic_ns));
+            }
         }
     }
 
@@ -472,14 +479,21 @@ impl<M: 'static> Pump<M> {
     }
 
     fn deliver_mail(&mut self, handler: &mut impl FnMut(ShardEvent<M>)) {
-        for _ in 0..MAIL_PER_TURN_MAX {
-            match self.mail.get_ref().pop() {
-                Some(Envelope::Mail(message)) => handler(ShardEvent::Mail(message)),
-                Some(Envelope::Completion(completion)) => handler(ShardEvent::Completion(completion)),
-                None => return,
+        let mut taken = 0;
+        while taken < MAIL_PER_TURN_MAX {
+            let Some(envelope) = self.mail.get_ref().pop() else { break };
+            taken += 1;
+            match envelope {
+                Envelope::Mail(message) => handler(ShardEvent::Mail(message)),
+                Envelope::Completion(completion) => handler(ShardEvent::Completion(completion)),
             }
         }
-        self.shard.inner.signal.schedule();
+        if taken > 0 {
+            self.shard.inner.stats.mail.add(taken as u64);
+        }
+        if taken == MAIL_PER_TURN_MAX {
+            self.shard.inner.signal.schedule();
+        }
     }
 
     fn fire_timers(&mut self, handler: &mut impl FnMut(ShardEvent<M>)) {

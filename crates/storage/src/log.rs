@@ -782,6 +782,12 @@ impl PartitionLog {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
+    /// Bytes of them that are written and not known to be fsynced.
+    #[must_use]
+    pub fn unsynced_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes.saturating_sub(segment.synced_bytes)).sum()
+    }
+
     /// Whether `segment` is the one that takes appends.
     #[must_use]
     pub fn is_active(&self, segment: SegmentId) -> bool {

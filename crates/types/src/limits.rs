@@ -71,6 +71,12 @@ pub const MAIL_PER_TURN_MAX: usize = 512;
 /// Jobs waiting for a log directory's writeback thread, and for its maintenance thread; each.
 pub const HELPER_QUEUE_MAX: usize = 16_384;
 
+/// Partitions that a shard tells a scrape of at one go: some ten microseconds, between which it does its own work.
+pub const SCRAPE_PARTITIONS_MAX: usize = 128;
+
+/// Connections of the HTTP listener at once; more wait in its backlog.
+pub const HTTP_CONNECTIONS_MAX: usize = 64;
+
 /// Connections that the kernel completes ahead of us.
 pub const LISTEN_BACKLOG: i32 = 1024;
 

@@ -296,6 +296,7 @@ impl Emitter<'_> {
         writeln!(out, "impl{generics} {name}{lifetime} {{").unwrap();
         self.emit_read(each, &fields, tags, borrows, out);
         self.emit_write(each, &fields, tags, out);
+        self.emit_errors(each, &fields, out);
         if borrows {
             writeln!(
                 out,
@@ -463,6 +464,67 @@ impl Emitter<'_> {
         )
         .unwrap();
     }
+
+    /// Whether a struct of a response, or one inside it, says that something failed.
+    fn has_errors(&self, each: &Struct) -> bool {
+        matches!(self.message.kind, Kind::Response { .. })
+            && self.fields(each).iter().any(|field| is_error_code(field) || self.nested_errors(&field.kind))
+    }
+
+    fn nested_errors(&self, kind: &Type) -> bool {
+        match kind {
+            Type::Array(element) => self.nested_errors(element),
+            Type::Struct(name) => self.has_errors(self.message.find(name)),
+            _ => false,
+        }
+    }
+
+    /// How the error codes of a response are found, each with the message beside it.
+    fn emit_errors(&self, each: &Struct, fields: &[&Field], out: &mut String) {
+        if !self.has_errors(each) {
+            return;
+        }
+        let message = fields.iter().find(|field| field.name == "ErrorMessage" && field.kind == Type::String);
+        let message = match message {
+            Some(field) if self.nullable(field, each) => format!("self.{}.as_deref()", field_ident(field)),
+            Some(field) => format!("Some(&*self.{})", field_ident(field)),
+            None => "None".to_owned(),
+        };
+        let mut body = String::new();
+        for field in fields {
+            let value = format!("self.{}", field_ident(field));
+            let visit = match &field.kind {
+                _ if is_error_code(field) => {
+                    let here = match condition(field.versions, each.reach).as_str() {
+                        "true" => String::new(),
+                        present => format!("{present} && "),
+                    };
+                    writeln!(body, "if {here}{value} != 0 {{ each({value}, {message}); }}").unwrap();
+                    continue;
+                }
+                kind if !self.nested_errors(kind) => continue,
+                Type::Array(_) if self.nullable(field, each) => {
+                    format!("for part in {value}.iter().flatten() {{ part.errors(v, each); }}")
+                }
+                Type::Array(_) => format!("for part in &{value} {{ part.errors(v, each); }}"),
+                _ if self.nullable(field, each) => {
+                    format!("if let Some(part) = &{value} {{ part.errors(v, each); }}")
+                }
+                _ => format!("{value}.errors(v, each);"),
+            };
+            match condition(field.versions, each.reach).as_str() {
+                "true" => writeln!(body, "{visit}").unwrap(),
+                present => writeln!(body, "if {present} {{ {visit} }}").unwrap(),
+            }
+        }
+        let v = if uses(&body, "v") { "v" } else { "_v" };
+        writeln!(out, "pub(crate) fn errors(&self, {v}: i16, each: &mut dyn FnMut(i16, Option<&str>)) {{\n{body}}}")
+            .unwrap();
+    }
+}
+
+fn is_error_code(field: &Field) -> bool {
+    field.kind == Type::Int16 && field.name.ends_with("ErrorCode")
 }
 
 fn borrows_anything(message: &Message) -> bool {
@@ -556,9 +618,14 @@ fn emit_message(message: &Message, answer: Option<&Message>, out: &mut String) {
         }
         Kind::Response { .. } => {
             let api = name.strip_suffix("Response").unwrap();
+            let errors = if emitter.has_errors(&message.structs[0]) {
+                "fn errors(&self, version: i16, each: &mut dyn FnMut(i16, Option<&str>)) { Self::errors(self, version, each); }"
+            } else {
+                "fn errors(&self, _version: i16, _each: &mut dyn FnMut(i16, Option<&str>)) {}"
+            };
             writeln!(
                 out,
-                "impl<'a> Response<'a> for {this} {{ const API_KEY: ApiKey = ApiKey::{api}; }}
+                "impl<'a> Response<'a> for {this} {{ const API_KEY: ApiKey = ApiKey::{api}; {errors} }}
                 impl OwnedResponse for {owned} {{
                     fn decode_owned(bytes: &[u8], version: i16) -> Result<Self, DecodeError> {{
                         Ok(Message::into_owned({name}::from_bytes(bytes, version)?))

@@ -47,6 +47,10 @@ pub trait Request<'a>: Message<'a> {
 pub trait Response<'a>: Message<'a> {
     /// Which API it answers.
     const API_KEY: ApiKey;
+
+    /// Hands over every error code other than 0 that this response carries in `version`, with the error message beside
+    /// it, if there is one.
+    fn errors(&self, version: i16, each: &mut dyn FnMut(i16, Option<&str>));
 }
 
 /// A response that borrows nothing: what a client hands on.

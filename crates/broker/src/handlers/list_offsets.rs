@@ -63,17 +63,14 @@ pub(crate) async fn handle(state: &Rc<ShardState>, request: Request) -> Handled 
                     leader_epoch: answer.epoch.filter(|_| 4 <= request.version()).map_or(-1, LeaderEpoch::value),
                     ..ListOffsetsPartitionResponse::default()
                 },
-                Err(code) => {
-                    state.node.metrics.refused(code);
-                    ListOffsetsPartitionResponse {
-                        partition_index: partition.partition_index,
-                        error_code: code.code(),
-                        timestamp: -1,
-                        offset: -1,
-                        leader_epoch: -1,
-                        ..ListOffsetsPartitionResponse::default()
-                    }
-                }
+                Err(code) => ListOffsetsPartitionResponse {
+                    partition_index: partition.partition_index,
+                    error_code: code.code(),
+                    timestamp: -1,
+                    offset: -1,
+                    leader_epoch: -1,
+                    ..ListOffsetsPartitionResponse::default()
+                },
             });
         }
         topics.push(ListOffsetsTopicResponse {
