@@ -4,12 +4,16 @@
 //! against the other). Around it: [`driver`] (targets, and nodes that are started for a run), [`machine`] (what a result was
 //! measured on), [`stats`] (whether two sets of runs differ).
 
+pub mod compare;
 pub mod driver;
 pub mod machine;
 pub mod options;
 pub mod outcome;
+pub mod report;
+pub mod results;
 pub mod stamp;
 pub mod stats;
+pub mod summary;
 pub mod verdict;
 pub mod workload;
 

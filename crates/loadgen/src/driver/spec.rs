@@ -168,7 +168,9 @@ impl TargetSpec {
                         Place::Directories(paths.split('+').map(PathBuf::from).collect())
                     }
                     _ => {
-                        return Err("a file system is ext4, xfs, tmpfs, or directories with `+` between them".to_owned());
+                        return Err(
+                            "a file system is ext4, xfs, tmpfs, or directories with `+` between them".to_owned()
+                        );
                     }
                 }
             }

@@ -1,0 +1,1008 @@
+//! The page: first what came out and whether it counts, then the curves, then everything needed to doubt it.
+
+use std::fmt::Write as _;
+
+use super::Results;
+use super::chart::{Chart, Line, SERIES_COLOURS, Scale, draw};
+use super::format::{bytes, count, duration_text, grouped, latency, three};
+use super::html::escape;
+use crate::stats::{self, Verdict};
+use crate::summary::{
+    Latency, MetricComparison, QuantilesSummary, Run, SeriesLine, Summary, TargetSummary, VerdictSummary,
+};
+
+/// Runs whose second-by-second lines are drawn; more would only be a smear.
+const SERIES_RUNS_MAX: u32 = 1;
+
+/// Points of a line at most: an eight-hour soak has 28,800 seconds and a screen has not.
+const POINTS_MAX: usize = 1200;
+
+/// A row of the page: one target of one folder.
+struct Row<'a> {
+    label: String,
+    colour: usize,
+    summary: &'a Summary,
+    target: &'a TargetSummary,
+    series: Vec<&'a SeriesLine>,
+}
+
+impl Row<'_> {
+    /// The median over the runs of what some of them have.
+    fn median(&self, value: impl Fn(&Run) -> Option<f64>) -> Option<f64> {
+        let values: Vec<f64> = self.target.runs.iter().filter_map(value).collect();
+        stats::median(&values)
+    }
+
+    /// Half of the range over the median in percent, where there are several runs.
+    fn spread(&self, value: impl Fn(&Run) -> Option<f64>) -> Option<f64> {
+        let values: Vec<f64> = self.target.runs.iter().filter_map(value).collect();
+        let sample = stats::Sample::new(&values)?;
+        (values.len() > 1).then(|| sample.spread_percent())
+    }
+
+    fn key(&self) -> String {
+        format!("<i class=\"key\" style=\"background:var(--series-{})\"></i>", self.colour % SERIES_COLOURS)
+    }
+}
+
+/// Renders one folder, or several beside each other.
+#[must_use]
+pub fn page(all: &[Results]) -> String {
+    let rows = rows(all);
+    let mut out = String::with_capacity(256 << 10);
+    let title = title(all);
+    let _ = write!(
+        out,
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{} · ringlog bench</title>\n\
+         <style>\n{}</style>\n</head>\n<body>\n<main>\n",
+        escape(&title),
+        include_str!("style.css")
+    );
+    head(&mut out, all, &title);
+    cautions(&mut out, all, &rows);
+    if let [row] = rows.as_slice() {
+        cards(&mut out, row);
+    }
+    glance(&mut out, &rows);
+    comparisons(&mut out, all);
+    charts(&mut out, &rows);
+    modes(&mut out, &rows);
+    verdicts(&mut out, all, &rows);
+    limits(&mut out, &rows);
+    checks(&mut out, &rows);
+    origins(&mut out, all, &rows);
+    out.push_str("</main>\n</body>\n</html>\n");
+    out
+}
+
+fn title(all: &[Results]) -> String {
+    let mut names: Vec<&str> = all.iter().map(|results| results.summary.workload.name.as_str()).collect();
+    names.dedup();
+    names.join(", ")
+}
+
+/// Labels say what sets the rows apart: the target alone in one folder, with the workload or the commit in several.
+fn rows(all: &[Results]) -> Vec<Row<'_>> {
+    let first = all.first().map(|results| &results.summary);
+    let same_workload =
+        all.iter().all(|results| Some(&results.summary.workload.name) == first.map(|s| &s.workload.name));
+    let mut rows = Vec::new();
+    for results in all {
+        for (index, target) in results.summary.targets.iter().enumerate() {
+            let label = match (all.len(), same_workload) {
+                (1, _) => target.label.clone(),
+                (_, true) => {
+                    let commit = results.summary.commit.as_deref().unwrap_or(&results.name);
+                    format!("{} · {commit}", target.label)
+                }
+                (_, false) => format!("{} · {}", results.summary.workload.name, target.label),
+            };
+            let of_target = |line: &&SeriesLine| line.target == index as u32;
+            rows.push(Row {
+                label,
+                colour: rows.len(),
+                summary: &results.summary,
+                target,
+                series: results.series.iter().filter(of_target).collect(),
+            });
+        }
+    }
+    rows
+}
+
+fn head(out: &mut String, all: &[Results], title: &str) {
+    let _ = writeln!(out, "<h1>{}</h1>", escape(title));
+    let mut questions: Vec<&str> = all.iter().filter_map(|r| r.summary.workload.question.as_deref()).collect();
+    questions.dedup();
+    for question in questions {
+        let _ = writeln!(out, "<p class=\"lead\">{}</p>", escape(question));
+    }
+    for results in all {
+        let summary = &results.summary;
+        let commit = match (&summary.commit, summary.commit_is_dirty) {
+            (Some(commit), false) => format!("commit {commit}"),
+            (Some(commit), true) => format!("commit {commit} with changes on top"),
+            (None, _) => format!("ringlog {}", summary.ringlog_version),
+        };
+        let _ = writeln!(
+            out,
+            "<p class=\"soft\">{} · {} · {}</p>",
+            escape(&summary.created_at),
+            escape(&commit),
+            escape(&summary.machine.line())
+        );
+    }
+}
+
+/// What a reader must know before the first number.
+fn cautions(out: &mut String, all: &[Results], rows: &[Row<'_>]) {
+    let mut bad = Vec::new();
+    let mut mild = Vec::new();
+    for results in all {
+        if let Some(reason) = &results.summary.interrupted {
+            bad.push(format!("{}: interrupted, what follows is partial ({reason})", results.name));
+        }
+    }
+    for row in rows {
+        for (index, run) in row.target.runs.iter().enumerate() {
+            for caution in run.cautions() {
+                let which = if row.target.runs.len() > 1 { format!(" run {}", index + 1) } else { String::new() };
+                let text = format!("{}{which}: {caution}", row.label);
+                if run.partial.is_some() || !run.check.passed() { bad.push(text) } else { mild.push(text) }
+            }
+        }
+        mild.extend(row.target.notes.iter().map(|note| format!("{}: {note}", row.label)));
+    }
+    for (class, heading, list) in
+        [("cautions bad", "These runs do not count as they stand", bad), ("cautions", "Read with care", mild)]
+    {
+        if list.is_empty() {
+            continue;
+        }
+        let _ = write!(out, "<div class=\"{class}\"><b>{heading}</b><ul>");
+        for text in list {
+            let _ = write!(out, "<li>{}</li>", escape(&text));
+        }
+        out.push_str("</ul></div>\n");
+    }
+}
+
+fn verdict_chip(row: &Row<'_>) -> String {
+    if let Some(worst) = worst_verdict(row) {
+        let class = chip_class(worst.is_met, &worst.verdict);
+        return format!("<span class=\"chip {class}\">{}</span>", escape(&worst.verdict));
+    }
+    match row.target.runs.iter().all(|run| run.check.passed()) {
+        true => "<span class=\"chip plain\">no targets</span>".to_owned(),
+        false => "<span class=\"chip bad\">failed its check</span>".to_owned(),
+    }
+}
+
+fn cards(out: &mut String, row: &Row<'_>) {
+    if row.target.runs.is_empty() {
+        return;
+    }
+    let mut cards = vec![("verdict", verdict_chip(row))];
+    let mut add = |name: &'static str, value: Option<String>| {
+        cards.push((name, value.map_or_else(|| "–".to_owned(), |value| escape(&value))));
+    };
+    add("messages acked a second", row.median(|run| Some(run.acked_messages_per_s as f64)).map(count));
+    add("produce p99", row.target.produce_latency.as_ref().map(|l| latency(l.p99_us)));
+    add("produce p99.9", row.target.produce_latency.as_ref().map(|l| latency(l.p99_9_us)));
+    add("end to end p99", row.target.end_to_end_latency.as_ref().map(|l| latency(l.p99_us)));
+    add("largest lag", row.median(|run| Some(run.lag.as_ref()?.age_ms_max as f64)).map(|ms| duration_text(ms * 1e3)));
+    add("broker CPU a request", row.median(cpu_us).map(duration_text));
+    out.push_str("<div class=\"cards\">");
+    for (name, value) in cards {
+        let _ = write!(out, "<div class=\"card\"><b>{value}</b><span>{name}</span></div>");
+    }
+    out.push_str("</div>\n");
+}
+
+fn cpu_us(run: &Run) -> Option<f64> {
+    Some(run.broker.as_ref()?.cpu_ns_per_request as f64 / 1e3)
+}
+
+fn cell(out: &mut String, value: Option<String>, small: Option<String>) {
+    let value = value.map_or_else(|| "–".to_owned(), |value| escape(&value));
+    let small = small.map(|small| format!("<small>{}</small>", escape(&small))).unwrap_or_default();
+    let _ = write!(out, "<td>{value}{small}</td>");
+}
+
+fn glance(out: &mut String, rows: &[Row<'_>]) {
+    out.push_str(
+        "<h2>At a glance</h2>\n<div class=\"scroll\"><table class=\"glance\"><thead><tr><th>target</th><th class=\"left\">verdict</th>\
+         <th>messages/s</th><th>produce<br>p50</th><th><br>p99</th><th><br>p99.9</th><th><br>max</th><th>end to end<br>p99</th>\
+         <th>largest<br>lag</th><th>broker CPU<br>a request</th><th>memory</th></tr></thead><tbody>\n",
+    );
+    for row in rows {
+        let target = row.target;
+        let mut facts = vec![format!("RF {}", target.replication_factor), target.durability.clone()];
+        facts.extend(target.storage.as_ref().map(|storage| storage.file_system.clone()));
+        if target.runs.len() > 1 {
+            facts.push(format!("{} runs", target.runs.len()));
+        }
+        let _ = write!(
+            out,
+            "<tr><td>{}{}<small>{}</small></td>",
+            row.key(),
+            escape(&row.label),
+            escape(&facts.join(" · "))
+        );
+        if let Some(reason) = &target.empty {
+            let _ = writeln!(out, "<td class=\"empty\" colspan=\"10\">not run: {}</td></tr>", escape(reason));
+            continue;
+        }
+        let _ = write!(out, "<td class=\"left\">{}</td>", verdict_chip(row));
+        let acked = |run: &Run| Some(run.acked_messages_per_s as f64);
+        let spread = |value: Option<f64>| value.map(|percent| format!("±{} %", three(percent)));
+        let paced = !matches!(row.summary.workload.mode.as_str(), "closed" | "maximum" | "sweep");
+        let offered = row.median(|run| Some(run.offered_messages_per_s as f64)).filter(|_| paced);
+        let below = match offered {
+            Some(offered) => Some(format!("of {}", count(offered))),
+            None => row.median(|run| Some(run.acked_bytes_per_s as f64)).map(|value| format!("{}/s", bytes(value))),
+        };
+        cell(out, row.median(acked).map(count), below);
+        let produce = target.produce_latency.as_ref();
+        let p99 = |run: &Run| Some(run.produce_latency.p99_us as f64);
+        cell(out, produce.map(|l| latency(l.p50_us)), None);
+        cell(out, produce.map(|l| latency(l.p99_us)), spread(row.spread(p99)));
+        cell(out, produce.map(|l| latency(l.p99_9_us)), None);
+        cell(out, produce.map(|l| latency(l.max_us)), produce.map(|l| format!("of {}", count(l.samples as f64))));
+        cell(out, target.end_to_end_latency.as_ref().map(|l| latency(l.p99_us)), None);
+        let lag_age = |run: &Run| Some(run.lag.as_ref()?.age_ms_max as f64 * 1e3);
+        let lag_messages = |run: &Run| Some(run.lag.as_ref()?.messages_max as f64);
+        cell(
+            out,
+            row.median(lag_age).map(duration_text),
+            row.median(lag_messages).map(|m| format!("{} messages", count(m))),
+        );
+        cell(out, row.median(cpu_us).map(duration_text), spread(row.spread(cpu_us)));
+        cell(out, row.median(|run| Some(run.broker.as_ref()?.rss_bytes_max as f64)).map(bytes), None);
+        out.push_str("</tr>\n");
+    }
+    out.push_str(
+        "</tbody></table></div>\n<p class=\"note\">Latency counts from the moment at which a message was due, not from when it was sent \
+         (in the modes closed and maximum: sent). Percentiles are those of all runs' samples together; rates, CPU and memory are medians over \
+         the runs, with half of their range. – : not measured.</p>\n",
+    );
+}
+
+/// What a metric of a comparison is called, and how its values are read.
+fn metric_text(metric: &str, value: f64) -> String {
+    if metric.ends_with("_us") || metric.starts_with("cpu_us") {
+        duration_text(value)
+    } else if metric.ends_with("_ns") || metric.contains("cpu_ns") {
+        duration_text(value / 1e3)
+    } else if metric.ends_with("bytes_per_s") || metric.contains("bytes") {
+        bytes(value)
+    } else {
+        count(value)
+    }
+}
+
+fn metric_name(metric: &str) -> &str {
+    match metric {
+        "acked_messages_per_s" => "messages acked a second",
+        "cpu_ns_per_request" => "broker CPU a request",
+        "cpu_us_per_mib" => "broker CPU a MiB",
+        "produce_p50_us" => "produce p50",
+        "produce_p99_us" => "produce p99",
+        "produce_p99_9_us" => "produce p99.9",
+        "end_to_end_p99_us" => "end to end p99",
+        "rss_bytes_max" => "memory",
+        other => other,
+    }
+}
+
+fn comparison_chip(one: &MetricComparison) -> String {
+    let winner = match one.comparison.verdict {
+        Verdict::TooFewRuns => {
+            return format!("<span class=\"chip plain\">no verdict: fewer than {} runs</span>", stats::RUNS_MIN);
+        }
+        Verdict::NoDifference => return "<span class=\"chip plain\">no difference shown</span>".to_owned(),
+        Verdict::ALarger if one.is_more_better => &one.a,
+        Verdict::BLarger if !one.is_more_better => &one.a,
+        Verdict::ALarger | Verdict::BLarger => &one.b,
+    };
+    format!("<span class=\"chip good\">{} is better</span>", escape(winner))
+}
+
+fn comparisons(out: &mut String, all: &[Results]) {
+    for results in all {
+        let Some(first) = results.summary.comparisons.first() else { continue };
+        let _ = write!(
+            out,
+            "<h2>{} against {}</h2>\n<div class=\"scroll\"><table class=\"comparison\"><thead><tr><th>metric</th><th>A: {}</th><th>B: {}</th><th>B / A</th>\
+             <th>95 % interval</th><th>p</th><th>effect</th><th class=\"left\">verdict</th></tr></thead><tbody>\n",
+            escape(&first.b),
+            escape(&first.a),
+            escape(&first.a),
+            escape(&first.b)
+        );
+        for one in &results.summary.comparisons {
+            let comparison = &one.comparison;
+            let _ = write!(out, "<tr><td>{}</td>", escape(metric_name(&one.metric)));
+            for sample in [&comparison.a, &comparison.b] {
+                let spread = (sample.values.len() > 1).then(|| format!("±{} %", three(sample.spread_percent())));
+                cell(out, Some(metric_text(&one.metric, sample.median)), spread);
+            }
+            cell(out, comparison.ratio.map(|ratio| format!("{ratio:.2}")), None);
+            let interval = comparison.ratio_low.zip(comparison.ratio_high);
+            cell(out, interval.map(|(low, high)| format!("{low:.2} – {high:.2}")), None);
+            cell(out, comparison.p.map(|p| format!("{p:.3}")), None);
+            cell(out, comparison.effect.map(|effect| format!("{effect:.2}")), None);
+            let _ = writeln!(out, "<td class=\"left\">{}</td></tr>", comparison_chip(one));
+        }
+        let runs = first.comparison.a.values.len().min(first.comparison.b.values.len());
+        let _ = writeln!(
+            out,
+            "</tbody></table></div>\n<p class=\"note\">{runs} runs each, taken in turn (A B A B …). Medians with half of the range. Ratio of \
+             medians with its bootstrap interval; p of Mann-Whitney's test, two-sided; effect is the chance that a run of B is larger than one \
+             of A (0.5: none). A difference is claimed when p &lt; {} and the interval leaves out 1.</p>",
+            stats::P_MAX
+        );
+    }
+}
+
+fn figure(out: &mut String, title: &str, note: &str, body: &str) {
+    let _ = writeln!(
+        out,
+        "<figure><figcaption>{}<small>{}</small></figcaption>{body}</figure>",
+        escape(title),
+        escape(note)
+    );
+}
+
+fn charts(out: &mut String, rows: &[Row<'_>]) {
+    let run: Vec<&Row<'_>> = rows.iter().filter(|row| !row.target.runs.is_empty()).collect();
+    if run.is_empty() {
+        return;
+    }
+    out.push_str("<h2>Curves</h2>\n<div class=\"legend\">");
+    for row in &run {
+        let _ = write!(out, "<span>{}{}</span>", row.key(), escape(&row.label));
+    }
+    out.push_str("</div>\n<div class=\"charts\">\n");
+    let produce = |row: &Row<'_>| row.target.produce_latency.clone();
+    let end_to_end = |row: &Row<'_>| row.target.end_to_end_latency.clone();
+    // Both curves on one axis: end to end is never below produce by more than a reader's luck.
+    let all_max = run.iter().flat_map(|row| [produce(row), end_to_end(row)]).flatten().map(|l| l.p99_99_us).max();
+    let share = all_max.map(|us| us as f64);
+    let bound = |name: &str| bound_us(&run, name);
+    figure(
+        out,
+        "Produce latency",
+        "by percentile, from due to acked",
+        &percentile_chart("Produce latency by percentile", &run, produce, share, bound("produce_p99_ms")),
+    );
+    figure(
+        out,
+        "End-to-end latency",
+        "by percentile, from due to read",
+        &percentile_chart("End-to-end latency by percentile", &run, end_to_end, share, bound("end_to_end_p99_ms")),
+    );
+    let acked = |line: &SeriesLine| line.acked_messages_per_s as f64;
+    let offered = run.iter().flat_map(|row| row.target.runs.iter()).map(|run| run.offered_messages_per_s).max();
+    let offered = offered.filter(|_| {
+        run.iter().all(|row| !matches!(row.summary.workload.mode.as_str(), "closed" | "maximum" | "sweep"))
+    });
+    figure(
+        out,
+        "Throughput over time",
+        "messages acked a second",
+        &time_chart(
+            "Throughput over time",
+            &run,
+            Scale::Linear,
+            count,
+            acked,
+            offered.map(|rate| (rate as f64, "offered")),
+        ),
+    );
+    figure(
+        out,
+        "Produce p99 over time",
+        "of each second",
+        &time_chart(
+            "Produce p99 over time",
+            &run,
+            Scale::Log,
+            duration_text,
+            |line| line.produce_p99_us as f64,
+            bound("produce_p99_ms").map(|us| (us, "bound")),
+        ),
+    );
+    if run.iter().any(|row| row.target.runs.iter().any(|run| run.lag.is_some())) {
+        figure(
+            out,
+            "Consumer lag over time",
+            "messages acked and not yet read, all partitions and groups",
+            &time_chart("Consumer lag over time", &run, Scale::Linear, count, |line| line.lag_messages as f64, None),
+        );
+        figure(
+            out,
+            "Consumer lag in time",
+            "age of the oldest message not yet read",
+            &time_chart(
+                "Consumer lag in time",
+                &run,
+                Scale::Linear,
+                |ms| duration_text(ms * 1e3),
+                |line| line.lag_age_ms as f64,
+                None,
+            ),
+        );
+    }
+    if run.iter().any(|row| row.median(cpu_us).is_some()) {
+        let a_mib = |run: &Run| Some(run.broker.as_ref()?.cpu_us_per_mib as f64);
+        let memory = |run: &Run| Some(run.broker.as_ref()?.rss_bytes_max as f64);
+        let body = format!(
+            "{}<figcaption>Broker CPU a MiB acked</figcaption>{}<figcaption>Memory, largest</figcaption>{}",
+            bars(&run, cpu_us, duration_text),
+            bars(&run, a_mib, duration_text),
+            bars(&run, memory, bytes)
+        );
+        figure(out, "Broker CPU a request", "all threads and kernel workers of all nodes, median of the runs", &body);
+        figure(
+            out,
+            "Broker CPU over time",
+            "percent of one core, all nodes",
+            &time_chart(
+                "Broker CPU over time",
+                &run,
+                Scale::Linear,
+                |percent| format!("{} %", three(percent)),
+                |line| line.broker_cpu_percent.unwrap_or(0) as f64,
+                None,
+            ),
+        );
+    }
+    if run.iter().any(|row| row.target.runs.iter().any(|run| !run.steps.is_empty())) {
+        figure(
+            out,
+            "Latency by rate",
+            "each step of the sweep; the knee is the last rate that held",
+            &sweep_chart(&run),
+        );
+    }
+    out.push_str("</div>\n");
+    let most = run.iter().map(|row| row.target.runs.len()).max().unwrap_or(0);
+    if most > 1 {
+        let _ = writeln!(
+            out,
+            "<p class=\"note\">Curves over time show the first of {most} runs. All of them are in series.jsonl.</p>"
+        );
+    }
+}
+
+/// The tier's bound, if all rows have the same one.
+fn bound_us(rows: &[&Row<'_>], name: &str) -> Option<f64> {
+    let mut bounds = rows.iter().flat_map(|row| row.target.runs.iter()).map(|run| {
+        let verdict = run.verdict.as_ref()?;
+        verdict.rows.iter().find(|row| row.row == name).map(|row| row.required * 1e3)
+    });
+    let first = bounds.next()??;
+    bounds.all(|bound| bound == Some(first)).then_some(first)
+}
+
+/// 0 at 0 %, 1 at 90 %, 2 at 99 %: as many as there are nines.
+fn nines(percentile: f64) -> f64 {
+    -(1.0 - percentile / 100.0).max(1e-9).log10()
+}
+
+fn nines_text(nines: f64) -> String {
+    match nines.round() as i64 {
+        0 => "0 %".to_owned(),
+        1 => "90 %".to_owned(),
+        2 => "99 %".to_owned(),
+        3 => "99.9 %".to_owned(),
+        _ => "99.99 %".to_owned(),
+    }
+}
+
+fn percentile_chart(
+    title: &str,
+    rows: &[&Row<'_>],
+    of: impl Fn(&Row<'_>) -> Option<Latency>,
+    y_max: Option<f64>,
+    bound: Option<f64>,
+) -> String {
+    let lines: Vec<Line> = rows
+        .iter()
+        .filter_map(|row| {
+            let points =
+                of(row)?.curve.iter().map(|point| (nines(point.percentile), point.latency_us.max(1) as f64)).collect();
+            Some(Line { colour: row.colour, is_thin: false, points })
+        })
+        .collect();
+    draw(&Chart {
+        title,
+        x_label: "percentile",
+        x_scale: Scale::Linear,
+        y_scale: Scale::Log,
+        x_text: nines_text,
+        y_text: duration_text,
+        lines: &lines,
+        bound: bound.map(|us| (us, "bound at p99")),
+        y_max,
+        x_range: Some((0.0, 4.0)),
+    })
+}
+
+fn time_chart(
+    title: &str,
+    rows: &[&Row<'_>],
+    y_scale: Scale,
+    y_text: fn(f64) -> String,
+    value: impl Fn(&SeriesLine) -> f64,
+    bound: Option<(f64, &str)>,
+) -> String {
+    let mut lines = Vec::new();
+    for row in rows {
+        for run in 0..SERIES_RUNS_MAX {
+            // The first and the last window of a run may be a sliver of a second.
+            let windows: Vec<&&SeriesLine> =
+                row.series.iter().filter(|line| line.run == run && line.window_ms >= 500).collect();
+            let step = windows.len().div_ceil(POINTS_MAX).max(1);
+            let points = windows.iter().step_by(step).map(|line| (line.at_ms as f64 / 1e3, value(line))).collect();
+            lines.push(Line { colour: row.colour, is_thin: false, points });
+        }
+    }
+    draw(&Chart {
+        title,
+        x_label: "seconds, warm-up included",
+        x_scale: Scale::Linear,
+        y_scale,
+        x_text: |seconds| grouped(seconds.round() as i64),
+        y_text,
+        lines: &lines,
+        bound,
+        y_max: None,
+        x_range: None,
+    })
+}
+
+fn sweep_chart(rows: &[&Row<'_>]) -> String {
+    let lines: Vec<Line> = rows
+        .iter()
+        .filter_map(|row| {
+            let run = row.target.runs.first()?;
+            let points = run
+                .steps
+                .iter()
+                .map(|step| (step.acked_messages_per_s as f64, step.latency_us.max(1) as f64))
+                .collect();
+            Some(Line { colour: row.colour, is_thin: false, points })
+        })
+        .collect();
+    draw(&Chart {
+        title: "Latency by rate",
+        x_label: "messages acked a second",
+        x_scale: Scale::Linear,
+        y_scale: Scale::Log,
+        x_text: count,
+        y_text: duration_text,
+        lines: &lines,
+        bound: None,
+        y_max: None,
+        x_range: None,
+    })
+}
+
+fn bars(rows: &[&Row<'_>], value: impl Fn(&Run) -> Option<f64> + Copy, text: fn(f64) -> String) -> String {
+    let values: Vec<Option<f64>> = rows.iter().map(|row| row.median(value)).collect();
+    let max = values.iter().flatten().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let mut out = String::from("<div class=\"bars\">");
+    for (row, found) in rows.iter().zip(values) {
+        let _ = write!(out, "<span>{}</span>", escape(&row.label));
+        match found {
+            Some(found) => {
+                let spread = row.spread(value).map(|percent| format!(" ±{} %", three(percent))).unwrap_or_default();
+                let _ = write!(
+                    out,
+                    "<span class=\"track\"><i class=\"bar\" style=\"width:{:.1}%;background:var(--series-{})\"></i>{}{}</span>",
+                    found / max * 72.0,
+                    row.colour % SERIES_COLOURS,
+                    escape(&text(found)),
+                    escape(&spread)
+                );
+            }
+            None => out.push_str("<span class=\"soft\">not measured: its processes are not on this machine</span>"),
+        }
+    }
+    out.push_str("</div>");
+    out
+}
+
+fn quantiles_text(quantiles: QuantilesSummary) -> String {
+    format!(
+        "p50 {}, p99 {}, p99.9 {}, max {}",
+        latency(quantiles.p50_us),
+        latency(quantiles.p99_us),
+        latency(quantiles.p99_9_us),
+        latency(quantiles.max_us)
+    )
+}
+
+/// What backlogs, cold readers and sweeps add.
+fn modes(out: &mut String, rows: &[Row<'_>]) {
+    for row in rows {
+        for run in &row.target.runs {
+            if let Some(backlog) = &run.backlog {
+                let drained = backlog.drain_ms.map_or_else(
+                    || "not drained within the run".to_owned(),
+                    |ms| format!("drained in {} while producing went on", duration_text(ms as f64 * 1e3)),
+                );
+                let _ = writeln!(
+                    out,
+                    "<h2>Backlog: {}</h2>\n<p>{} unread, built in {}, {drained}.</p>\n<dl><dt>produce before</dt><dd>{}</dd><dt>produce meanwhile</dt><dd>{}</dd></dl>",
+                    escape(&row.label),
+                    escape(&bytes(backlog.backlog_bytes as f64)),
+                    duration_text(backlog.build_ms as f64 * 1e3),
+                    quantiles_text(backlog.produce_before),
+                    quantiles_text(backlog.produce_during)
+                );
+            }
+            if let Some(cold) = &run.cold_readers {
+                let caught_up = cold.caught_up_ms.map_or_else(
+                    || "did not reach the tail within the run".to_owned(),
+                    |ms| format!("reached the tail after {}", duration_text(ms as f64 * 1e3)),
+                );
+                let _ = writeln!(
+                    out,
+                    "<h2>Cold readers: {}</h2>\n<p>Read {} ({} messages) and {caught_up}.</p>\n<dl><dt>produce before</dt><dd>{}</dd><dt>produce meanwhile</dt><dd>{}</dd>\
+                     <dt>tail readers before</dt><dd>{}</dd><dt>tail readers meanwhile</dt><dd>{}</dd></dl>",
+                    escape(&row.label),
+                    escape(&bytes(cold.read_bytes as f64)),
+                    escape(&count(cold.read_messages as f64)),
+                    quantiles_text(cold.produce_before),
+                    quantiles_text(cold.produce_during),
+                    quantiles_text(cold.end_to_end_before),
+                    quantiles_text(cold.end_to_end_during)
+                );
+            }
+        }
+        let steps: Vec<&Run> = row.target.runs.iter().filter(|run| !run.steps.is_empty()).collect();
+        if let Some(run) = steps.first() {
+            let knee = run.knee_messages_per_s.map_or_else(
+                || "No rate held the latency.".to_owned(),
+                |rate| format!("The knee: {} messages a second.", grouped(rate as i64)),
+            );
+            let _ = write!(
+                out,
+                "<h2>Sweep: {}</h2>\n<p>{knee}</p>\n<div class=\"scroll\"><table><thead><tr><th>offered</th><th>acked</th><th>p50</th><th>p99</th><th>p99.9</th><th>max</th><th class=\"left\">held</th></tr></thead><tbody>",
+                escape(&row.label)
+            );
+            for step in &run.steps {
+                let held = match (&step.generator_bound, step.is_held) {
+                    (Some(reason), _) => format!("<span class=\"chip warn\">generator-bound</span> {}", escape(reason)),
+                    (None, true) => "<span class=\"chip good\">held</span>".to_owned(),
+                    (None, false) => "<span class=\"chip bad\">not held</span>".to_owned(),
+                };
+                let q = step.produce_latency;
+                let _ = write!(
+                    out,
+                    "<tr><td>{}/s</td><td>{}/s</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"left\">{held}</td></tr>",
+                    grouped(step.offered_messages_per_s as i64),
+                    grouped(step.acked_messages_per_s as i64),
+                    latency(q.p50_us),
+                    latency(q.p99_us),
+                    latency(q.p99_9_us),
+                    latency(q.max_us)
+                );
+            }
+            out.push_str("</tbody></table></div>\n");
+        }
+    }
+}
+
+fn row_value(row: &str, value: f64) -> String {
+    match row {
+        "stored_bytes" => bytes(value),
+        "retention_s" if value >= 86_400.0 => format!("{} days", three(value / 86_400.0)),
+        "retention_s" | "lag_s" | "drain_s" => duration_text(value * 1e6),
+        "zero_lag_growth" => format!("{} % of the rate", three(value * 100.0)),
+        name if name.ends_with("_ms") => duration_text(value * 1e3),
+        "messages_per_s" => format!("{}/s", count(value)),
+        _ => count(value),
+    }
+}
+
+/// Rows of a tier in which more is asked, not less.
+fn is_size(row: &str) -> bool {
+    matches!(row, "brokers" | "messages_per_s" | "topics" | "partitions_per_topic" | "stored_bytes" | "retention_s")
+}
+
+fn chip_class(is_met: bool, verdict: &str) -> &'static str {
+    match (is_met, verdict) {
+        (false, _) => "bad",
+        (true, "met") => "good",
+        (true, _) => "warn",
+    }
+}
+
+/// The worst of a target's runs speaks for all of them.
+fn worst_verdict<'a>(row: &Row<'a>) -> Option<&'a VerdictSummary> {
+    row.target.runs.iter().filter_map(|run| run.verdict.as_ref()).min_by_key(|verdict| verdict.is_met)
+}
+
+/// One table for each folder: what the tier asks, and what each target reached.
+fn verdicts(out: &mut String, all: &[Results], rows: &[Row<'_>]) {
+    for results in all {
+        let judged: Vec<(&Row<'_>, &VerdictSummary)> = rows
+            .iter()
+            .filter(|row| std::ptr::eq(row.summary, &results.summary))
+            .filter_map(|row| Some((row, worst_verdict(row)?)))
+            .collect();
+        let Some((_, first)) = judged.first() else { continue };
+        let against = match &first.tier {
+            Some(tier) => format!("Against the tier {tier}"),
+            None => "Against its targets".to_owned(),
+        };
+        let which = if all.len() > 1 { format!(": {}", results.name) } else { String::new() };
+        let _ = write!(
+            out,
+            "<h2>{}{}</h2>\n<div class=\"scroll\"><table class=\"verdict\"><thead><tr><th>asked</th><th>by the tier</th>\
+             <th>scale<br>of the run</th><th>so it needs</th>",
+            escape(&against),
+            escape(&which)
+        );
+        for (row, _) in &judged {
+            let _ = write!(out, "<th>{}{}</th>", row.key(), escape(&row.label));
+        }
+        out.push_str("</tr></thead><tbody>\n");
+        for (index, asked) in first.rows.iter().enumerate() {
+            let sign = if is_size(&asked.row) { "≥" } else { "≤" };
+            let by_tier = match asked.tier_max {
+                Some(max) => format!("{} to {}", row_value(&asked.row, asked.tier_min), row_value(&asked.row, max)),
+                None => format!("{sign} {}", row_value(&asked.row, asked.tier_min)),
+            };
+            let scale = if asked.scale > 1.0 { format!("1/{}", count(asked.scale)) } else { "full".to_owned() };
+            let _ = write!(
+                out,
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{sign} {}</td>",
+                escape(row_name(&asked.row)),
+                escape(&by_tier),
+                escape(&scale),
+                escape(&row_value(&asked.row, asked.required))
+            );
+            for (_, verdict) in &judged {
+                let Some(one) = verdict.rows.get(index) else {
+                    out.push_str("<td>–</td>");
+                    continue;
+                };
+                let actual = one.actual.map_or_else(|| "not measured".to_owned(), |actual| row_value(&one.row, actual));
+                let class = chip_class(one.is_met, &one.verdict);
+                let _ = write!(
+                    out,
+                    "<td>{} <span class=\"chip {class}\">{}</span></td>",
+                    escape(&actual),
+                    escape(&one.verdict)
+                );
+            }
+            out.push_str("</tr>\n");
+        }
+        out.push_str("<tr><td>all of it</td><td></td><td></td><td></td>");
+        for (_, verdict) in &judged {
+            let class = chip_class(verdict.is_met, &verdict.verdict);
+            let _ = write!(out, "<td><span class=\"chip {class}\">{}</span></td>", escape(&verdict.verdict));
+        }
+        out.push_str("</tr>\n</tbody></table></div>\n");
+        for (row, verdict) in &judged {
+            for reason in verdict.spoiled.iter().chain(&verdict.notes) {
+                let _ = writeln!(out, "<p class=\"note\">{}: {}</p>", escape(&row.label), escape(reason));
+            }
+        }
+    }
+}
+
+fn row_name(row: &str) -> &str {
+    match row {
+        "brokers" => "brokers",
+        "messages_per_s" => "messages a second",
+        "topics" => "topics",
+        "partitions_per_topic" => "partitions a topic",
+        "stored_bytes" => "stored",
+        "retention_s" => "retention",
+        "produce_p99_ms" => "produce p99",
+        "produce_p999_ms" => "produce p99.9",
+        "end_to_end_p99_ms" => "end to end p99",
+        "end_to_end_p999_ms" => "end to end p99.9",
+        "lag_s" => "oldest unread message",
+        "drain_s" => "backlog drained in",
+        "zero_lag_growth" => "growth of the lag",
+        other => other,
+    }
+}
+
+fn limit_name(limit: &str) -> &str {
+    match limit {
+        "disk_write" => "disk, sequential write",
+        "disk_sync" => "disk, fdatasyncs",
+        "net_in" => "network in",
+        "net_out" => "network out",
+        "generator_ceiling" => "generator against floor",
+        other => other,
+    }
+}
+
+fn limits(out: &mut String, rows: &[Row<'_>]) {
+    let run: Vec<&Row<'_>> = rows.iter().filter(|row| !row.target.runs.is_empty()).collect();
+    if run.is_empty() {
+        return;
+    }
+    out.push_str("<h2>Beside the machine's limits</h2>\n<div class=\"scroll\"><table class=\"limits\"><thead><tr><th>target</th><th class=\"left\">limit</th><th>the run</th><th>the machine</th><th class=\"left\">reached</th></tr></thead><tbody>\n");
+    let mut entry = |row: &Row<'_>, limit: &str, used: f64, most: f64| {
+        let is_bytes = matches!(limit, "disk_write" | "net_in" | "net_out");
+        let text = |value: f64| if is_bytes { format!("{}/s", bytes(value)) } else { format!("{}/s", count(value)) };
+        let percent = if most > 0.0 { used / most * 100.0 } else { 0.0 };
+        let _ = writeln!(
+            out,
+            "<tr><td>{}{}</td><td class=\"left\">{}</td><td>{}</td><td>{}</td><td class=\"left\">{} %<span class=\"meter\"><i style=\"width:{:.0}%;background:var(--series-{})\"></i></span></td></tr>",
+            row.key(),
+            escape(&row.label),
+            escape(limit_name(limit)),
+            escape(&text(used)),
+            escape(&text(most)),
+            three(percent),
+            percent.min(100.0),
+            row.colour % SERIES_COLOURS
+        );
+    };
+    for row in &run {
+        let Some(first) = row.target.runs.first() else { continue };
+        for limit in &first.limits {
+            entry(row, &limit.limit, limit.used_per_s as f64, limit.limit_per_s as f64);
+        }
+        if let Some(ceiling) = first.generator.ceiling_messages_per_s {
+            entry(row, "generator_ceiling", first.acked_messages_per_s as f64, ceiling as f64);
+        }
+    }
+    for row in &run {
+        let Some(first) = row.target.runs.first() else { continue };
+        let missing =
+            [("disk and network", &first.limits_empty), ("generator against floor", &first.generator.ceiling_empty)];
+        for (what, reason) in missing.into_iter().filter_map(|(what, reason)| Some((what, reason.as_ref()?))) {
+            let _ = writeln!(
+                out,
+                "<tr><td>{}{}</td><td class=\"left\">{what}</td><td class=\"empty\" colspan=\"3\">empty: {}</td></tr>",
+                row.key(),
+                escape(&row.label),
+                escape(reason)
+            );
+        }
+    }
+    out.push_str("</tbody></table></div>\n<p class=\"note\">Limits are measured by <code>ringlog bench disk</code> and <code>bench net</code> on the same machine. Above 100 %: the page cache took what the disk had not yet.</p>\n");
+}
+
+fn checks(out: &mut String, rows: &[Row<'_>]) {
+    let run: Vec<&Row<'_>> = rows.iter().filter(|row| !row.target.runs.is_empty()).collect();
+    if run.is_empty() {
+        return;
+    }
+    out.push_str("<h2>Did anything go wrong?</h2>\n<div class=\"scroll\"><table class=\"checks\"><thead><tr><th>target</th><th class=\"left\">check</th><th>lost</th><th>duplicated</th><th>reordered</th><th>corrupt</th><th>expired</th><th>failed</th><th>generator<br>CPU</th><th>busiest<br>thread</th><th>slip<br>p99.9</th><th>batch</th><th>switches/s</th></tr></thead><tbody>\n");
+    for row in &run {
+        for (index, run) in row.target.runs.iter().enumerate() {
+            let label = if row.target.runs.len() > 1 {
+                format!("{} · run {}", row.label, index + 1)
+            } else {
+                row.label.clone()
+            };
+            let check = &run.check;
+            let chip = match (check.passed(), check.is_complete) {
+                (false, _) => "<span class=\"chip bad\">failed</span>",
+                (true, true) => "<span class=\"chip good\">passed</span>",
+                (true, false) => "<span class=\"chip warn\">incomplete</span>",
+            };
+            let _ = write!(out, "<tr><td>{}{}</td><td class=\"left\">{chip}</td>", row.key(), escape(&label));
+            let failed: u64 = run.errors.values().sum();
+            for value in [check.lost, check.duplicated, check.reordered, check.corrupt, check.expired, failed] {
+                cell(out, Some(grouped(value as i64)), None);
+            }
+            cell(out, Some(format!("{} %", run.generator.cpu_percent)), None);
+            cell(out, Some(format!("{} %", run.generator.busiest_thread_percent)), None);
+            cell(out, Some(latency(run.generator.slip_p99_9_us)), None);
+            let messages = format!("{} messages", three(run.batch_messages_mean_milli as f64 / 1e3));
+            cell(out, Some(bytes(run.batch_bytes_mean as f64)), Some(messages));
+            let switches =
+                run.broker.as_ref().map(|b| count((b.switches_voluntary_per_s + b.switches_forced_per_s) as f64));
+            cell(out, switches, None);
+            out.push_str("</tr>\n");
+        }
+    }
+    out.push_str("</tbody></table></div>\n<p class=\"note\">Every message carries its producer, its number and a checksum; readers check all of them. Slip is how late the generator itself was.</p>\n");
+    for row in &run {
+        for run in &row.target.runs {
+            for example in &run.check.examples {
+                let _ = writeln!(out, "<p class=\"note\">{}: {}</p>", escape(&row.label), escape(example));
+            }
+        }
+    }
+    let mut found: Vec<(String, Vec<&str>)> = Vec::new();
+    for row in &run {
+        for finding in row.target.runs.iter().flat_map(|run| &run.findings) {
+            let text = format!("{} ({}): {}", finding.check, finding.severity, finding.found);
+            match found.iter_mut().find(|(known, _)| *known == text) {
+                Some((_, labels)) if labels.contains(&row.label.as_str()) => {}
+                Some((_, labels)) => labels.push(&row.label),
+                None => found.push((text, vec![&row.label])),
+            }
+        }
+    }
+    if !found.is_empty() {
+        out.push_str("<h3>Found before the start</h3><ul class=\"note\">");
+        for (text, labels) in found {
+            let who = if labels.len() == run.len() { "all".to_owned() } else { labels.join(", ") };
+            let _ = write!(out, "<li>{}: {}</li>", escape(&who), escape(&text));
+        }
+        out.push_str("</ul>\n");
+    }
+}
+
+fn origins(out: &mut String, all: &[Results], rows: &[Row<'_>]) {
+    out.push_str("<h2>Where these numbers come from</h2>\n");
+    for results in all {
+        let summary = &results.summary;
+        let machine = &summary.machine;
+        let _ = write!(out, "<h3>{}</h3>\n<dl>", escape(&results.name));
+        let mut fact = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                let _ = write!(out, "<dt>{name}</dt><dd>{}</dd>", escape(&value));
+            }
+        };
+        fact("again", Some(summary.command.clone()));
+        fact("processor", Some(format!("{}, {} CPUs", machine.cpu_model, machine.cpus)));
+        fact("threads a core", machine.threads_per_core.map(|threads| threads.to_string()));
+        fact("NUMA nodes", machine.numa_nodes.map(|nodes| nodes.to_string()));
+        fact("governor", Some(machine.cpu_governor.clone().unwrap_or_else(|| "decided by the host".to_owned())));
+        fact("memory", Some(bytes(machine.memory_bytes as f64)));
+        fact("cgroup limit", machine.memory_limit_bytes.map(|limit| bytes(limit as f64)));
+        fact("kernel", Some(format!("Linux {}, {}", machine.kernel, machine.os)));
+        let vm: Vec<String> = machine.vm.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        fact("writeback", Some(vm.join(" ")));
+        fact("load at the start", machine.load_1m_percent.map(|load| three(f64::from(load) / 100.0)));
+        for (name, version) in &machine.versions {
+            fact(name, Some(version.clone()));
+        }
+        if !summary.generator_cpus.is_empty() {
+            fact("generator on CPUs", Some(format!("{:?}", summary.generator_cpus)));
+        }
+        out.push_str("</dl>\n");
+    }
+    for row in rows.iter().filter(|row| !row.target.runs.is_empty()) {
+        let target = row.target;
+        let _ = write!(out, "<details><summary>{}{}</summary><dl>", row.key(), escape(&row.label));
+        let mut fact = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                let _ = write!(out, "<dt>{name}</dt><dd>{}</dd>", escape(&value));
+            }
+        };
+        fact("version", target.version.clone());
+        fact("nodes", Some(target.nodes.to_string()));
+        fact("on CPUs", (!target.cpus.is_empty()).then(|| format!("{:?}", target.cpus)));
+        if let Some(storage) = &target.storage {
+            fact("file system", Some(format!("{} on {}", storage.file_system, storage.device)));
+            fact("mount options", Some(storage.mount_options.clone()));
+            fact("disk", storage.disk.clone());
+            fact("scheduler", storage.scheduler.clone());
+        }
+        let starts: Vec<&str> = target.runs.iter().map(|run| run.started_at.as_str()).collect();
+        fact("runs began", Some(starts.join(", ")));
+        out.push_str("</dl>");
+        if !target.config.is_empty() {
+            let config: Vec<String> = target.config.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let _ = write!(out, "<pre>{}</pre>", escape(&config.join("\n")));
+        }
+        out.push_str("</details>\n");
+    }
+    for results in all {
+        let _ = writeln!(
+            out,
+            "<details><summary>The workload as run: {}</summary><pre>{}</pre></details>",
+            escape(&results.summary.workload.name),
+            escape(&results.summary.workload.toml)
+        );
+    }
+}

@@ -1,0 +1,88 @@
+use super::*;
+use crate::compare::compare;
+use crate::summary::{SeriesLine, series};
+
+fn results(summary: Summary) -> Results {
+    let series: Vec<SeriesLine> = (0..summary.targets.len() as u32)
+        .flat_map(|target| series(&sample::outcome(u64::from(target) * 2 + 1), target, 0))
+        .collect();
+    Results { name: "2026-11-28_abc1234_sample".to_owned(), summary, series }
+}
+
+fn compared() -> Summary {
+    let mut summary = sample::summary(vec![
+        sample::target("ringlog", 5, 1),
+        sample::target("kafka", 5, 3),
+        sample::empty_target("ringlog 3 nodes RF 3", "a cluster of 3 is not built yet"),
+    ]);
+    summary.comparisons = compare(&summary.targets[0], &summary.targets[1]);
+    summary
+}
+
+#[test]
+fn a_page_loads_nothing_from_anywhere() {
+    let html = page(&[results(compared())]);
+    for needle in ["http://", "https://", "<script", "<link", "@import", "url(", "src="] {
+        let found = html.match_indices(needle).find(|(at, _)| !html[*at..].starts_with("http://www.w3.org/2000/svg"));
+        assert_eq!(found, None, "{needle}");
+    }
+}
+
+#[test]
+fn a_page_shows_what_came_out_and_what_did_not_run() {
+    let html = page(&[results(compared())]);
+    for needle in [
+        "Does the page show what came out?",
+        "met at scale 1/3",
+        "not run: a cluster of 3 is not built yet",
+        "ringlog is better",
+        "kafka against ringlog",
+        "99.99 %",
+        "Consumer lag over time",
+        "Broker CPU a request",
+        "disk, sequential write",
+        "empty: no `floor` beside the binary",
+        "cores (warning): shared",
+        "prefers-color-scheme: dark",
+        "[load]",
+    ] {
+        assert!(html.contains(needle), "no `{needle}`");
+    }
+    // One line a target in each of the curves.
+    assert_eq!(html.matches("<svg").count(), 7);
+}
+
+#[test]
+fn what_went_wrong_stands_above_the_first_number() {
+    let mut summary = sample::summary(vec![sample::target("ringlog", 1, 1)]);
+    let run = &mut summary.targets[0].runs[0];
+    run.check.lost = 3;
+    run.errors.insert("produce NOT_LEADER_OR_FOLLOWER".to_owned(), 12);
+    run.generator.bound = Some("its cores were 91 % busy".to_owned());
+    summary.interrupted = Some("Ctrl-C".to_owned());
+    let html = page(&[results(summary)]);
+    let first_table = html.find("At a glance").expect("a table");
+    for needle in ["3 acked messages lost", "NOT_LEADER_OR_FOLLOWER 12", "generator-bound", "interrupted"] {
+        assert!(html.find(needle).is_some_and(|at| at < first_table), "{needle}");
+    }
+}
+
+#[test]
+fn text_from_outside_cannot_become_markup() {
+    let mut summary = sample::summary(vec![sample::target("<img onerror=x>", 1, 1)]);
+    summary.workload.question = Some("</style><b>".to_owned());
+    summary.targets[0].config.insert("a".to_owned(), "</pre><i>".to_owned());
+    let html = page(&[results(summary)]);
+    assert!(!html.contains("<img") && !html.contains("<b></p>") && !html.contains("</pre><i>"));
+}
+
+#[test]
+fn several_folders_share_one_page_and_say_what_sets_them_apart() {
+    let one = results(sample::summary(vec![sample::target("ringlog", 1, 1)]));
+    let mut other = one.clone();
+    other.summary.commit = Some("def5678".to_owned());
+    let html = page(&[one.clone(), other.clone()]);
+    assert!(html.contains("ringlog · abc1234") && html.contains("ringlog · def5678"));
+    other.summary.workload.name = "other".to_owned();
+    assert!(page(&[one, other]).contains("other · ringlog"));
+}
