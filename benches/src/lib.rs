@@ -4,3 +4,4 @@
 pub mod bare;
 pub mod drive;
 pub mod options;
+pub mod regress;
