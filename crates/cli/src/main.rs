@@ -4,6 +4,7 @@
 //! reads (`-o json`) has integers, a schema and a version: `output` says how, `schemas` lists them. Commands that ask a
 //! cluster reach it through `session`; why a command ends without success is a `failure` with an exit code.
 
+mod bench;
 mod config;
 mod doctor;
 #[allow(dead_code, reason = "the cluster's commands use all of it")]
@@ -53,6 +54,9 @@ enum Command {
     /// Read, check, adopt and repair partition folders while no node has them
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// Measure a machine's disk and network
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Generate files: completions for a shell, schemas of the documents printed
     #[command(subcommand)]
     Generate(generate::Generate),
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => doctor.run(),
         Command::Config(config) => config.run(),
         Command::Log(log) => log.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Generate(generate) => generate.run(),
     };
     match done {

@@ -19,6 +19,8 @@ pub(crate) struct Description {
 /// Every document, by name.
 pub(crate) fn all() -> Vec<Description> {
     let mut all = vec![
+        of::<crate::bench::disk::DiskLimits>(),
+        of::<crate::bench::net::NetworkLimits>(),
         of::<crate::config::ConfigList>(),
         of::<crate::doctor::DoctorReport>(),
         of::<crate::log::LogInspection>(),

@@ -9,6 +9,23 @@ pub(crate) fn bytes(bytes: u64) -> String {
     broker::preflight::human(bytes)
 }
 
+/// A number of bytes as people write it: `512`, `64KiB`, `1.5GiB` (powers of 1,024), `10GB`, `1TB` (powers of 1,000).
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no number of bytes, such as 512, 64KiB, 1.5GiB or 10GB");
+    let text = text.trim();
+    let digits = text.find(|char: char| !char.is_ascii_digit() && char != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let power = |name: &str| "KMGTP".find(&name[..1]).map_or(0, |at| at as i32 + 1);
+    let factor = match unit.trim().to_ascii_uppercase().as_str() {
+        "" | "B" => 1.0,
+        unit @ ("KIB" | "MIB" | "GIB" | "TIB" | "PIB") => 1024_f64.powi(power(unit)),
+        unit @ ("KB" | "MB" | "GB" | "TB" | "PB") => 1000_f64.powi(power(unit)),
+        _ => return Err(wrong()),
+    };
+    let bytes = number.parse::<f64>().map_err(|_| wrong())? * factor;
+    if bytes < 2_f64.powi(63) { Ok(bytes as u64) } else { Err(wrong()) }
+}
+
 /// A length of time as people write it: `500ms`, `5s`, `1h 30m`, `7d`. A bare number is seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no length of time, such as 500ms, 5s, 1h30m or 7d");
@@ -67,6 +84,23 @@ pub(crate) fn count(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_read_as_people_write_them() {
+        for (text, bytes) in [
+            ("512", 512),
+            ("512B", 512),
+            ("64KiB", 65_536),
+            ("1.5 GiB", 1_610_612_736),
+            ("10gb", 10_000_000_000),
+            ("1PB", 1_000_000_000_000_000),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "GiB", "1XB", "1G", "-1", "1.2.3", "99999999999PB"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn lengths_of_time_are_read_as_people_write_them() {

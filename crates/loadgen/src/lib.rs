@@ -2,13 +2,16 @@
 //!
 //! Read in this order: [`workload`] (what is asked), [`outcome`] (what a run yields), [`verdict`] (how the one is held
 //! against the other). Around it: [`driver`] (targets, and nodes that are started for a run), [`machine`] (what a result was
-//! measured on), [`stats`] (whether two sets of runs differ).
+//! measured on), [`limits`] (what that machine could do without a broker), [`plan`] (what a workload needs), [`stats`]
+//! (whether two sets of runs differ).
 
 pub mod compare;
 pub mod driver;
+pub mod limits;
 pub mod machine;
 pub mod options;
 pub mod outcome;
+pub mod plan;
 pub mod report;
 pub mod results;
 pub mod stamp;

@@ -1,0 +1,407 @@
+//! What this machine's disk and network can do without any broker, so that a result can say how much of it a broker used.
+//!
+//! [`disk`] and [`net`] measure; this module is the file that they write (`ringlog-limits.json` unless told otherwise), that
+//! result rows are compared with, and that `plan` reads.
+//!
+//! ```json
+//! { "schema_version": 1,
+//!   "disks":    [ { "measured_at": "…Z", "place": { "path": …, "file_system": … }, "write": …, "sync_by_size": […], … } ],
+//!   "networks": [ { "measured_at": "…Z", "peer": "loopback", "sent_bytes_per_s": …, "round_trip": … } ] }
+//! ```
+//! Fields are only ever added; `schema_version` changes when one would change its meaning. A disk is known by its folder, a
+//! network by its peer; measuring one again replaces what the file said of it.
+
+pub mod disk;
+pub mod net;
+
+use std::io;
+use std::path::Path;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::machine::{Machine, Storage};
+
+/// Where limits are kept unless told otherwise.
+pub const FILE: &str = "ringlog-limits.json";
+/// See the module's text.
+pub const SCHEMA_VERSION: u32 = 1;
+/// A limits file of more bytes is not one of ours.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+/// Disks, and networks, that one file holds; the oldest go first.
+const ENTRIES_MAX: usize = 64;
+
+/// Everything known of a machine.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Limits {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The machine that they were measured on.
+    pub machine: Machine,
+    /// By folder.
+    #[serde(default)]
+    pub disks: Vec<Disk>,
+    /// By peer.
+    #[serde(default)]
+    pub networks: Vec<Network>,
+}
+
+/// A folder's disk.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Disk {
+    /// When, RFC 3339 in UTC.
+    pub measured_at: String,
+    /// The folder and what lies under it.
+    pub place: Storage,
+    /// One file written from front to end, synced all along.
+    pub write: Transfer,
+    /// One file, one write of each size, one fdatasync after it.
+    pub sync_by_size: Vec<SyncStep>,
+    /// One file, several writes of 4 KiB before each fdatasync: what group commit gains.
+    pub sync_by_batch: Vec<SyncStep>,
+    /// Several files at once, a write of 4 KiB and an fdatasync in each by turns: what many partitions get.
+    pub sync_by_files: Vec<SyncStep>,
+}
+
+/// Bytes moved in a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Transfer {
+    /// How many.
+    pub bytes: u64,
+    /// How long.
+    pub elapsed_us: u64,
+    /// Their ratio.
+    pub bytes_per_s: u64,
+}
+
+impl Transfer {
+    /// From what was counted.
+    #[must_use]
+    pub fn new(bytes: u64, elapsed: std::time::Duration) -> Self {
+        let elapsed_us = (elapsed.as_micros() as u64).max(1);
+        Self { bytes, elapsed_us, bytes_per_s: (u128::from(bytes) * 1_000_000 / u128::from(elapsed_us)) as u64 }
+    }
+}
+
+/// One step of a ladder of fdatasyncs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SyncStep {
+    /// Bytes of each write.
+    pub write_bytes: u64,
+    /// Writes before each fdatasync.
+    pub batch: u32,
+    /// Files, each with a thread of its own.
+    pub files: u32,
+    /// fdatasyncs a second, all files together.
+    pub syncs_per_s: u64,
+    /// Writes a second, all files together.
+    pub writes_per_s: u64,
+    /// Of one fdatasync.
+    pub latency: Latency,
+}
+
+/// Percentiles in microseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Latency {
+    /// How many were measured.
+    pub samples: u64,
+    /// Half were faster.
+    pub p50_us: u64,
+    /// One in a hundred was slower.
+    pub p99_us: u64,
+    /// The slowest.
+    pub max_us: u64,
+}
+
+impl From<&Histogram<u64>> for Latency {
+    fn from(histogram: &Histogram<u64>) -> Self {
+        Self {
+            samples: histogram.len(),
+            p50_us: histogram.value_at_quantile(0.5),
+            p99_us: histogram.value_at_quantile(0.99),
+            max_us: histogram.max(),
+        }
+    }
+}
+
+/// The way to a peer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Network {
+    /// When, RFC 3339 in UTC.
+    pub measured_at: String,
+    /// `loopback`, or the address that was connected to.
+    pub peer: String,
+    /// Connections that shared each transfer.
+    pub connections: u32,
+    /// To the peer.
+    pub sent: Transfer,
+    /// From the peer.
+    pub received: Transfer,
+    /// Of a small message and its echo, one at a time.
+    pub round_trip: Latency,
+}
+
+impl Disk {
+    /// fdatasyncs a second that it does at best, whatever the number of files.
+    #[must_use]
+    pub fn syncs_per_s_max(&self) -> u64 {
+        self.steps().map(|step| step.syncs_per_s).max().unwrap_or(0)
+    }
+
+    /// How many busy partitions it carries in durable mode (`flush.messages=1`) while each of their acks takes at most
+    /// `ack_ms`. An ack may wait for the fdatasync under way and then for its own, so each partition needs two of them in that
+    /// time:
+    ///
+    /// ```text
+    /// partitions = fdatasyncs/s · ack / 2        2,000/s and 100 ms: 100 partitions
+    /// ```
+    #[must_use]
+    pub fn durable_partitions(&self, ack_ms: u64) -> u64 {
+        self.syncs_per_s_max() * ack_ms / 2000
+    }
+
+    fn steps(&self) -> impl Iterator<Item = &SyncStep> {
+        self.sync_by_size.iter().chain(&self.sync_by_batch).chain(&self.sync_by_files)
+    }
+}
+
+/// What a run took of a machine.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Used {
+    /// Written to the disk.
+    pub disk_write_bytes_per_s: f64,
+    /// fdatasyncs; `None` where they were not counted.
+    pub syncs_per_s: Option<f64>,
+    /// Into the broker.
+    pub net_in_bytes_per_s: f64,
+    /// Out of the broker.
+    pub net_out_bytes_per_s: f64,
+}
+
+/// How much of one limit a run reached.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Reached {
+    /// `disk_write`, `disk_sync`, `net_in`, `net_out`.
+    pub limit: String,
+    /// What the run did, in bytes or fdatasyncs a second.
+    pub used_per_s: u64,
+    /// What the machine can do, in the same unit.
+    pub limit_per_s: u64,
+    /// The ratio in percent. Above 100 where the page cache took what the disk had not yet.
+    pub percent: f64,
+}
+
+impl Limits {
+    /// Nothing known yet, on this machine.
+    #[must_use]
+    pub fn of_this_machine() -> Self {
+        Self { schema_version: SCHEMA_VERSION, machine: Machine::look(), disks: Vec::new(), networks: Vec::new() }
+    }
+
+    /// Reads a limits file; `None` when there is no such file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is none of ours, or is of a schema this version does not know.
+    pub fn read(path: &Path) -> io::Result<Option<Self>> {
+        let told = |why: String| io::Error::other(format!("{}: {why}", path.display()));
+        match std::fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(told(error.to_string())),
+            Ok(found) if found.len() > FILE_BYTES_MAX => {
+                return Err(told(format!("{} bytes: no limits file is that large", found.len())));
+            }
+            Ok(_) => {}
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| told(error.to_string()))?;
+        let version: Version = serde_json::from_str(&text)
+            .map_err(|error| told(format!("{error}; `ringlog bench disk` and `bench net` make a new one")))?;
+        if version.schema_version != SCHEMA_VERSION {
+            let found = version.schema_version;
+            return Err(told(format!("schema version {found}, this ringlog reads {SCHEMA_VERSION}: measure again")));
+        }
+        serde_json::from_str(&text).map(Some).map_err(|error| told(format!("{error}; measure again")))
+    }
+
+    /// Reads a limits file or begins one; what it says of another machine is dropped.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_or_new(path: &Path) -> io::Result<Self> {
+        let new = Self::of_this_machine();
+        Ok(match Self::read(path)? {
+            Some(limits) if limits.is_of(&new.machine) => Self { machine: new.machine, ..limits },
+            _ => new,
+        })
+    }
+
+    /// Whether these are the limits of `machine`: the same processor, as many CPUs, as much memory.
+    #[must_use]
+    pub fn is_of(&self, machine: &Machine) -> bool {
+        let key = |machine: &Machine| (machine.cpu_model.clone(), machine.cpus, machine.memory_bytes >> 30);
+        key(&self.machine) == key(machine)
+    }
+
+    /// Writes the file whole: a reader sees the old one or the new one.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".new");
+        std::fs::write(&temporary, text)?;
+        std::fs::rename(&temporary, path)
+    }
+
+    /// Takes a disk in, in place of what was known of its folder.
+    pub fn put_disk(&mut self, disk: Disk) {
+        self.disks.retain(|old| old.place.path != disk.place.path);
+        self.disks.push(disk);
+        let surplus = self.disks.len().saturating_sub(ENTRIES_MAX);
+        self.disks.drain(..surplus);
+    }
+
+    /// Takes a network in, in place of what was known of its peer.
+    pub fn put_network(&mut self, network: Network) {
+        self.networks.retain(|old| old.peer != network.peer);
+        self.networks.push(network);
+        let surplus = self.networks.len().saturating_sub(ENTRIES_MAX);
+        self.networks.drain(..surplus);
+    }
+
+    /// The disk under `folder`: the one measured there, else one of the same device and file system.
+    #[must_use]
+    pub fn disk_for(&self, folder: &Path) -> Option<&Disk> {
+        let place = Storage::look(folder);
+        let same = |disk: &&Disk| {
+            disk.place.device == place.device
+                && disk.place.file_system == place.file_system
+                && disk.place.mount_options == place.mount_options
+        };
+        self.disks.iter().find(|disk| disk.place.path == place.path).or_else(|| self.disks.iter().find(same))
+    }
+
+    /// The way to `peer`, `loopback` for this machine.
+    #[must_use]
+    pub fn network_for(&self, peer: &str) -> Option<&Network> {
+        self.networks.iter().find(|network| network.peer == peer)
+    }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    schema_version: u32,
+}
+
+/// How much of each limit a run reached; limits that were not measured are left out.
+#[must_use]
+pub fn reached(disk: Option<&Disk>, network: Option<&Network>, used: &Used) -> Vec<Reached> {
+    let mut all = Vec::new();
+    let mut add = |limit: &str, used_per_s: f64, limit_per_s: u64| {
+        if 0 < limit_per_s && used_per_s.is_finite() {
+            let percent = used_per_s / limit_per_s as f64 * 100.0;
+            all.push(Reached { limit: limit.to_owned(), used_per_s: used_per_s as u64, limit_per_s, percent });
+        }
+    };
+    if let Some(disk) = disk {
+        add("disk_write", used.disk_write_bytes_per_s, disk.write.bytes_per_s);
+        if let Some(syncs) = used.syncs_per_s {
+            add("disk_sync", syncs, disk.syncs_per_s_max());
+        }
+    }
+    if let Some(network) = network {
+        add("net_in", used.net_in_bytes_per_s, network.sent.bytes_per_s);
+        add("net_out", used.net_out_bytes_per_s, network.received.bytes_per_s);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(files: u32, syncs_per_s: u64) -> SyncStep {
+        let latency = Latency::default();
+        SyncStep { write_bytes: 4096, batch: 1, files, syncs_per_s, writes_per_s: syncs_per_s, latency }
+    }
+
+    fn disk(path: &str, bytes_per_s: u64) -> Disk {
+        Disk {
+            measured_at: "2026-01-01T00:00:00Z".to_owned(),
+            place: Storage { path: path.to_owned(), ..Storage::default() },
+            write: Transfer { bytes: bytes_per_s, elapsed_us: 1_000_000, bytes_per_s },
+            sync_by_size: vec![step(1, 500)],
+            sync_by_batch: Vec::new(),
+            sync_by_files: vec![step(1, 500), step(4, 2000)],
+        }
+    }
+
+    fn file(test: &str) -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("ringlog-limits-{}-{test}.json", std::process::id()))
+    }
+
+    #[test]
+    fn a_transfer_is_a_ratio() {
+        let transfer = Transfer::new(3_000_000, std::time::Duration::from_millis(1500));
+        assert_eq!(transfer, Transfer { bytes: 3_000_000, elapsed_us: 1_500_000, bytes_per_s: 2_000_000 });
+    }
+
+    #[test]
+    fn durable_partitions_get_two_syncs_an_ack() {
+        let disk = disk("/d", 1);
+        assert_eq!(disk.syncs_per_s_max(), 2000);
+        assert_eq!(disk.durable_partitions(100), 100);
+        assert_eq!(disk.durable_partitions(5), 5);
+    }
+
+    #[test]
+    fn a_run_is_compared_with_what_was_measured_and_with_nothing_else() {
+        let disk = disk("/d", 200);
+        let used = Used { disk_write_bytes_per_s: 150.0, syncs_per_s: Some(1000.0), ..Used::default() };
+        let all = reached(Some(&disk), None, &used);
+        let rows: Vec<(&str, f64)> = all.iter().map(|row| (row.limit.as_str(), row.percent)).collect();
+        assert_eq!(rows, [("disk_write", 75.0), ("disk_sync", 50.0)]);
+        assert!(reached(None, None, &used).is_empty());
+        let not_counted = Used { syncs_per_s: None, ..used };
+        assert_eq!(reached(Some(&disk), None, &not_counted).len(), 1);
+    }
+
+    #[test]
+    fn measuring_a_folder_again_replaces_it_in_the_file() {
+        let path = file("again");
+        let mut limits = Limits::of_this_machine();
+        limits.put_disk(disk("/a", 1));
+        limits.put_disk(disk("/b", 2));
+        limits.put_disk(disk("/a", 3));
+        limits.write(&path).expect("written");
+        let found = Limits::read_or_new(&path).expect("readable");
+        std::fs::remove_file(&path).expect("there");
+        let rates: Vec<u64> = found.disks.iter().map(|disk| disk.write.bytes_per_s).collect();
+        assert_eq!(rates, [2, 3]);
+    }
+
+    #[test]
+    fn limits_of_another_machine_are_not_taken_for_this_ones() {
+        let path = file("other");
+        let mut limits = Limits::of_this_machine();
+        limits.machine.cpus += 1;
+        limits.put_disk(disk("/a", 1));
+        limits.write(&path).expect("written");
+        let found = Limits::read_or_new(&path).expect("readable");
+        std::fs::remove_file(&path).expect("there");
+        assert!(found.disks.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_no_limits_file_is_refused_with_its_name_and_reason() {
+        let path = file("bad");
+        assert_eq!(Limits::read(&path).expect("no file is no error"), None);
+        for (text, says) in [("{", "EOF"), ("{\"schema_version\": 99}", "schema version 99"), ("[]", "measure")] {
+            std::fs::write(&path, text).expect("written");
+            let error = Limits::read(&path).expect_err(text).to_string();
+            assert!(error.contains(says) || error.contains("bench disk"), "{error}");
+            assert!(error.contains("ringlog-limits"), "{error}");
+        }
+        std::fs::remove_file(&path).expect("there");
+    }
+}
