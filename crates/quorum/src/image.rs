@@ -95,6 +95,21 @@ pub struct ChangedTopics {
 }
 
 impl ChangedTopics {
+    /// In the order in which shards are to be told. A topic made under the name of one that goes in the same change
+    /// comes after that one is gone everywhere: their partitions may have different homes, and the files of both the
+    /// same names.
+    #[must_use]
+    pub fn in_order(mut self) -> Vec<Self> {
+        let made_anew = |(topic, _): &(Arc<Topic>, PartitionIndex)| {
+            self.removed.iter().any(|gone| gone.name == topic.name && gone.id != topic.id)
+        };
+        if !self.partitions.iter().any(made_anew) {
+            return vec![self];
+        }
+        let gone = Self { removed: std::mem::take(&mut self.removed), ..Self::default() };
+        vec![gone, self]
+    }
+
     /// All there is in `image`: what a newcomer has to look at.
     #[must_use]
     pub fn everything(image: &MetadataImage) -> Self {
@@ -509,4 +524,31 @@ fn put_topic(image: &mut MetadataImage, topic: Topic) {
     let topic = Arc::new(topic);
     image.topics.insert(Arc::clone(&topic.name), Arc::clone(&topic));
     image.topics_by_id.insert(topic.id, topic);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(name: &str, id: u8) -> Arc<Topic> {
+        Arc::new(Topic { name: name.into(), id: TopicId::from_bytes([id; 16]), partitions: Vec::new() })
+    }
+
+    #[test]
+    fn a_topic_made_anew_is_told_after_the_old_one_is_gone() {
+        let made = |topic: &Arc<Topic>| (Arc::clone(topic), PartitionIndex::ZERO);
+        let (old, new, other) = (topic("orders", 1), topic("orders", 2), topic("users", 3));
+        let changed = ChangedTopics {
+            partitions: vec![made(&other), made(&new)],
+            removed: vec![Arc::clone(&old)],
+            configs: vec![ConfigResource::Topic("orders".into())],
+            ..ChangedTopics::default()
+        };
+        let [gone, rest] = &changed.clone().in_order()[..] else { panic!("two rounds") };
+        assert_eq!(*gone, ChangedTopics { removed: vec![Arc::clone(&old)], ..ChangedTopics::default() });
+        assert_eq!(*rest, ChangedTopics { removed: Vec::new(), ..changed });
+
+        let apart = ChangedTopics { partitions: vec![made(&other)], removed: vec![old], ..ChangedTopics::default() };
+        assert_eq!(apart.clone().in_order(), [apart]);
+    }
 }

@@ -446,11 +446,16 @@ impl ControlThread {
         if !self.shards_run {
             return;
         }
-        let changed = Arc::new(changed);
+        for changed in changed.in_order() {
+            self.publish_at_once(&image, Arc::new(changed)).await;
+        }
+    }
+
+    async fn publish_at_once(&self, image: &Arc<MetadataImage>, changed: Arc<ChangedTopics>) {
         let mut waiting = Vec::with_capacity(usize::from(self.shards));
         for shard in (0..self.shards).map(ShardId::new) {
             let (applied, done) = oneshot::channel();
-            let letter = Mail::Image { image: Arc::clone(&image), changed: Arc::clone(&changed), applied };
+            let letter = Mail::Image { image: Arc::clone(image), changed: Arc::clone(&changed), applied };
             if self.mailboxes.send_waiting(shard, letter).is_ok() {
                 waiting.push((shard, done));
             }
