@@ -38,6 +38,8 @@ use crate::shard_state::ShardState;
 const PLAN_RETRY: Duration = Duration::from_millis(2);
 /// How often it waits.
 const PLAN_RETRIES_MAX: u32 = 500;
+/// Reads from the page cache that a plan makes in one go.
+const PLAN_STEPS_AT_ONCE_MAX: u32 = 32;
 
 /// Which records a reader sees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -163,6 +165,8 @@ pub(crate) struct FetchInFlight {
     /// Woken while plans were still coming in: plan again.
     woken: bool,
     waits: bool,
+    /// Its deadline is a timer of the shard.
+    timed: bool,
 }
 
 struct Part {
@@ -194,7 +198,7 @@ pub(crate) fn start(
         },
         partition,
     };
-    let mut wanted = Vec::new();
+    let mut wanted = Vec::with_capacity(fetch.topics.iter().map(|topic| topic.partitions.len()).sum());
     for topic in &fetch.topics {
         for partition in &topic.partitions {
             wanted.push((key(&topic.topic, topic.topic_id, partition.partition), asked(partition)));
@@ -240,6 +244,7 @@ pub(crate) fn start(
         awaited: 0,
         woken: false,
         waits: false,
+        timed: false,
     };
     resolve(state, &mut in_flight);
     let token = state.fetches.borrow_mut().insert(in_flight);
@@ -298,33 +303,35 @@ fn find(state: &Rc<ShardState>, key: &SessionKey) -> Result<PartitionKey, ErrorC
 
 /// Asks every partition's home for a plan.
 fn ask(state: &Rc<ShardState>, token: RequestToken) {
-    let mut by_shard: Vec<(ShardId, Vec<(u32, PartitionFetch)>)> = Vec::new();
-    {
+    let count = {
         let mut fetches = state.fetches.borrow_mut();
         let Some(in_flight) = fetches.get_mut(token) else { return };
         in_flight.woken = false;
-        for (index, part) in in_flight.parts.iter_mut().enumerate() {
-            let Some(fetch) = part.fetch else { continue };
+        in_flight.awaited = 0;
+        for part in in_flight.parts.iter_mut().filter(|part| part.fetch.is_some()) {
             part.plan = None;
-            let home = state.home(fetch.partition.topic, fetch.partition.partition);
-            match by_shard.iter_mut().find(|(shard, _)| *shard == home) {
-                Some((_, fetches)) => fetches.push((index as u32, fetch)),
-                None => by_shard.push((home, vec![(index as u32, fetch)])),
-            }
+            in_flight.awaited += 1;
         }
-        in_flight.awaited = by_shard.iter().map(|(_, fetches)| fetches.len()).sum();
-    }
-    if by_shard.is_empty() {
-        return settle(state, token);
-    }
-    for (home, parts) in by_shard {
+        if in_flight.awaited == 0 { None } else { Some(in_flight.parts.len()) }
+    };
+    let Some(count) = count else { return settle(state, token) };
+    let mut letters: Vec<(ShardId, Vec<(u32, PartitionFetch)>)> = Vec::new();
+    for part in 0..count {
+        // With its last plan the fetch may be answered, and gone.
+        let fetch = state.fetches.borrow_mut().get_mut(token).and_then(|in_flight| in_flight.parts[part].fetch);
+        let Some(fetch) = fetch else { continue };
+        let home = state.home(fetch.partition.topic, fetch.partition.partition);
+        let part = part as u32;
         if home == state.id {
-            for (part, fetch) in parts {
-                plan_here(state, state.id, token, part, &fetch);
-            }
+            plan_here(state, state.id, token, part, &fetch);
+        } else if let Some((_, fetches)) = letters.iter_mut().find(|(shard, _)| *shard == home) {
+            fetches.push((part, fetch));
         } else {
-            state.send(home, Mail::Fetch { from: state.id, request: token, parts });
+            letters.push((home, vec![(part, fetch)]));
         }
+    }
+    for (home, parts) in letters {
+        state.send(home, Mail::Fetch { from: state.id, request: token, parts });
     }
 }
 
@@ -337,10 +344,14 @@ pub(crate) fn plan_here(state: &Rc<ShardState>, from: ShardId, token: RequestTok
         return state.planned(from, token, part, PartitionPlan::unknown(error));
     };
     let mut step = partition.plan(state, fetch);
-    if let PlanStep::Bytes(scan) = step
-        && let Ok(Some(bytes)) = state.read_cached(&partition, scan)
-    {
-        step = partition.resume(state, fetch, scan, &bytes);
+    // A look-up takes a few steps; one that takes many leaves the shard to others in between.
+    for _ in 0..PLAN_STEPS_AT_ONCE_MAX {
+        let PlanStep::Bytes(scan) = step else { break };
+        match state.look_cached(&partition, scan, |bytes| partition.resume(state, fetch, scan, bytes)) {
+            Ok(Some(next)) => step = next,
+            // Told when it is read again.
+            Ok(None) | Err(_) => break,
+        }
     }
     match step {
         PlanStep::Done(plan) => {
@@ -500,6 +511,7 @@ fn settle(state: &Rc<ShardState>, token: RequestToken) {
             (true, None)
         } else {
             in_flight.waits = true;
+            in_flight.timed = true;
             found.extend(in_flight.parts.iter().filter_map(|part| {
                 let plan = part.plan.as_ref().filter(|plan| plan.records.is_some())?;
                 Some((part.fetch?.partition, plan.visible?.high_watermark))
@@ -513,9 +525,11 @@ fn settle(state: &Rc<ShardState>, token: RequestToken) {
         state.fetch_waits(token, deadline_ns);
         watch_for_more(state, token, found);
     } else {
-        state.fetch_waits_no_more(token);
         let done = state.fetches.borrow_mut().remove(token);
         if let Some(done) = done {
+            if done.timed {
+                state.fetch_waits_no_more(token);
+            }
             done.connection.fetches.borrow_mut().retain(|other| *other != token);
             respond(state, done);
         }

@@ -115,6 +115,9 @@ impl From<DecodeError> for HandlerFault {
 /// What an asynchronous handler returns.
 pub(crate) type Handled = Result<Reply, HandlerFault>;
 
+/// Room that most responses fit, records left out: a larger one grows.
+const RESPONSE_BYTES_USUAL: usize = 256;
+
 /// A response as one whole frame in memory.
 pub(crate) fn encode_response<'a, R: Response<'a>>(correlation: i32, version: i16, response: &R) -> Reply {
     let Some(writer) = frame_response(correlation, version, response) else { return Reply::unsayable() };
@@ -126,7 +129,7 @@ pub(crate) fn encode_response<'a, R: Response<'a>>(correlation: i32, version: i1
 /// A response frame, its holes still open. `None`, and an error in the log, when a handler of ours set a field that this
 /// version cannot carry, or more than fits a frame: a client that finds that out costs its connection, not the node.
 pub(crate) fn frame_response<'a, R: Response<'a>>(correlation: i32, version: i16, response: &R) -> Option<Writer> {
-    let mut writer = Writer::new();
+    let mut writer = Writer::onto(BytesMut::with_capacity(RESPONSE_BYTES_USUAL));
     match frame::encode_response(&mut writer, version, correlation, response) {
         Ok(()) => Some(writer),
         Err(error) => {

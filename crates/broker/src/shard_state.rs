@@ -42,6 +42,8 @@ const TIMER_HOUSEKEEPING: u64 = 0;
 const FETCH_TIMERS_FROM: u64 = 1 << 63;
 /// How often a recovery that takes long tells how far it is.
 const RECOVERY_TOLD_EVERY_NS: u64 = 1_000_000_000;
+/// Bytes of a look into a file that need no memory from the allocator: a batch's header, and then some.
+const SCAN_ON_STACK_BYTES_MAX: usize = 128;
 /// How often the shard looks after itself.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
 
@@ -540,14 +542,25 @@ impl ShardState {
         }
     }
 
-    /// What the page cache holds of `scan`; `None` if the disk is needed.
-    pub(crate) fn read_cached(self: &Rc<Self>, partition: &Partition, scan: FileScan) -> io::Result<Option<Bytes>> {
+    /// Shows `look` what the page cache holds of `scan`; `None` if the disk is needed.
+    pub(crate) fn look_cached<R>(
+        self: &Rc<Self>,
+        partition: &Partition,
+        scan: FileScan,
+        look: impl FnOnce(&[u8]) -> R,
+    ) -> io::Result<Option<R>> {
         let file = partition.open(self, scan.file)?;
-        let mut buffer = vec![0; scan.bytes];
-        Ok(match file.read_at_cached(scan.position, &mut buffer)? {
+        let (mut on_stack, mut on_heap) = ([0; SCAN_ON_STACK_BYTES_MAX], Vec::new());
+        let buffer = match on_stack.get_mut(..scan.bytes) {
+            Some(buffer) => buffer,
+            None => {
+                on_heap.resize(scan.bytes, 0);
+                &mut on_heap[..]
+            }
+        };
+        Ok(match file.read_at_cached(scan.position, buffer)? {
             Some(read) if read == scan.bytes || scan.position + read as u64 >= file.size_bytes()? => {
-                buffer.truncate(read);
-                Some(Bytes::from(buffer))
+                Some(look(&buffer[..read]))
             }
             _ => None,
         })
@@ -557,7 +570,7 @@ impl ShardState {
     pub(crate) async fn read(self: &Rc<Self>, partition: &Rc<Partition>, scan: FileScan) -> io::Result<Bytes> {
         let file = partition.open(self, scan.file)?;
         for _ in 0..4 {
-            if let Some(bytes) = self.read_cached(partition, scan)? {
+            if let Some(bytes) = self.look_cached(partition, scan, Bytes::copy_from_slice)? {
                 return Ok(bytes);
             }
             self.read_ahead(&file, scan.position, scan.bytes).await?;

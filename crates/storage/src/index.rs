@@ -15,6 +15,9 @@ use std::cell::Cell;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use types::Timestamp;
+use types::limits::INDEX_WINDOW_ENTRIES_MAX;
+
+use crate::file::SegmentId;
 
 /// An entry that can be stored in an index file.
 pub(crate) trait IndexEntry: Copy {
@@ -194,9 +197,74 @@ impl BlockSearch {
     }
 }
 
+/// The entries of an offset index that the last search ended among, kept for the reader who comes back for what follows.
+///
+/// Entries in a file never change, but a segment may be replaced by one of the same name: `layout` counts that.
+#[derive(Debug)]
+pub(crate) struct IndexWindow {
+    segment: SegmentId,
+    layout: u64,
+    /// The number of the first entry.
+    first: u32,
+    entries: Vec<OffsetEntry>,
+}
+
+impl IndexWindow {
+    /// From `block`, whose first entry is number `first`: the last entry at or below `target` and those after it.
+    pub(crate) fn new(segment: SegmentId, layout: u64, first: u32, block: &[u8], target: u32) -> Self {
+        let skipped =
+            decode::<OffsetEntry>(block).take_while(|entry| entry.relative <= target).count().saturating_sub(1);
+        let entries = decode(block).skip(skipped).take(INDEX_WINDOW_ENTRIES_MAX).collect();
+        Self { segment, layout, first: first + skipped as u32, entries }
+    }
+
+    pub(crate) fn is_of(&self, segment: SegmentId, layout: u64) -> bool {
+        self.segment == segment && self.layout == layout
+    }
+
+    /// The last entry at or below `target` and the first above it, of `stored` in the file; `None` if that cannot be told
+    /// from here.
+    pub(crate) fn around(&self, target: u32, stored: u32) -> Option<(Option<OffsetEntry>, Option<OffsetEntry>)> {
+        let at = self.entries.partition_point(|entry| entry.relative <= target);
+        if at == 0 && self.first > 0 {
+            return None;
+        }
+        let above = self.entries.get(at).copied();
+        if above.is_none() && self.first + (self.entries.len() as u32) < stored {
+            return None;
+        }
+        Some((at.checked_sub(1).map(|below| self.entries[below]), above))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn window_answers_as_the_whole_index_would_or_not_at_all() {
+        let entries: Vec<OffsetEntry> =
+            (0..600).map(|i| OffsetEntry { relative: i * 3 + 3, position: i + 1 }).collect();
+        let file = encode(&entries);
+        let segment = SegmentId::new(types::Offset::ZERO);
+        let mut answered = 0;
+        for (first, width) in [(0_u32, 600_u32), (0, 5), (100, 400), (595, 5), (599, 1)] {
+            let block = &file[first as usize * 8..(first + width) as usize * 8];
+            for searched in [0, 1, 303, 304, 1700, 5000] {
+                let window = IndexWindow::new(segment, 7, first, block, searched);
+                assert!(window.is_of(segment, 7) && !window.is_of(segment, 8));
+                assert!(window.entries.len() <= INDEX_WINDOW_ENTRIES_MAX);
+                for target in 0..2000 {
+                    let Some(answer) = window.around(target, 600) else { continue };
+                    answered += 1;
+                    let at = entries.partition_point(|entry| entry.relative <= target);
+                    let expected = (at.checked_sub(1).map(|below| entries[below]), entries.get(at).copied());
+                    assert_eq!(answer, expected, "block {first}+{width} searched for {searched}, target {target}");
+                }
+            }
+        }
+        assert!(answered > 5_000, "{answered}");
+    }
 
     #[test]
     fn search_finds_the_last_entry_at_or_below_whatever_the_size() {

@@ -33,6 +33,8 @@ pub mod producers;
 mod random;
 pub mod rate;
 pub mod read;
+#[cfg(test)]
+mod readers;
 pub mod recovery;
 pub mod retention;
 mod segment;

@@ -14,6 +14,7 @@
 //!   no batch is taken until a higher leader epoch is set: an offset given in an epoch is never given again in it. A
 //!   failed fsync or a device fault poisons the log: what the page cache holds can no longer be trusted.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
@@ -30,6 +31,7 @@ use crate::config::LogConfig;
 use crate::effect::{Effect, IoFault, IoFaultKind, LogEvent, OpId};
 use crate::epochs::{EpochEnd, LeaderEpochs};
 use crate::file::{FileName, SegmentFileKind, SegmentId, Stage};
+use crate::index::IndexWindow;
 use crate::mutants::Mutant;
 use crate::producers::{ProducerInfo, Producers, SequenceVerdict};
 use crate::rate::AppendRate;
@@ -408,6 +410,8 @@ pub struct PartitionLog {
     /// Counts changes after which positions found earlier may lie elsewhere.
     pub(crate) layout: u64,
     pub(crate) append_rate: AppendRate,
+    /// What the last look-up in an index file saw.
+    pub(crate) index_window: RefCell<Option<IndexWindow>>,
     pub(crate) now: Now,
 }
 
@@ -498,6 +502,7 @@ impl PartitionLog {
             events: VecDeque::new(),
             layout: 0,
             append_rate: AppendRate::new(now),
+            index_window: RefCell::new(None),
             now,
         };
         log.advance_setup();

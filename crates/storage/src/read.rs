@@ -2,19 +2,24 @@
 //!
 //! ```text
 //! read ──► tail in memory? ──────────────────────────────────────────────► Slice
-//!            └─ no ─► index entry at or below ─► headers from there ─► Slice      each file access is a Scan step:
+//!            └─ no ─► index entries around it ─► headers there ─► Slice           each file access is a Scan step:
 //!                     (memory, else file)        (Scan)                           the host preads, then resumes
 //! lookup ─► segment whose largest timestamp reaches it ─► time index ─► index ─► headers ─► one batch's records
 //! ```
 //! A reader who asks for an offset inside a batch gets the batch from its beginning; one who asks for an offset that
 //! compaction took away gets the next batch there is. What an index says is checked against the batch it points at.
+//!
+//! A reader that goes through a log from its beginning reads one batch header a fetch: the entries around its last look-up
+//! are still in memory ([`IndexWindow`]), and where batches are large, the entry *above* an offset mostly names its batch.
+//! Example with batches 0..9 at 0, 10..19 at 16384, 20..29 at 32768: 20 lies between the entries (19, 16384) and
+//! (29, 32768), and the header at 32768 says that its batch begins at 20.
 
 use batch::{BatchError, BatchInfo, BatchView, Inflated};
 use types::limits::{BATCH_HEADER_BYTES, INFLATED_BATCH_BYTES_MAX};
 use types::{LeaderEpoch, Offset, Timestamp};
 
 use crate::file::{FileName, SegmentFileKind, SegmentId};
-use crate::index::{BlockSearch, IndexEntry, OffsetEntry, TimeEntry};
+use crate::index::{BlockSearch, IndexEntry, IndexWindow, OffsetEntry, TimeEntry};
 use crate::log::PartitionLog;
 use crate::mutants::Mutant;
 use crate::segment::Segment;
@@ -161,6 +166,12 @@ enum Phase {
     Headers {
         expected: Option<Offset>,
     },
+    /// One header, which must end at `expected`: the batch that the entry above the offset names. If the offset lies
+    /// before it, `below` is where to walk from.
+    Above {
+        expected: Offset,
+        below: Place,
+    },
     /// A whole batch, for its records.
     Batch,
 }
@@ -183,9 +194,26 @@ enum Step {
     Nothing,
 }
 
-/// Where an offset index says to begin.
-enum Floor {
-    At { position: u64, expected: Option<Offset> },
+/// Where headers are walked from: the segment's beginning, or a batch that an index entry names, which ends at `expected`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Place {
+    position: u64,
+    expected: Option<Offset>,
+}
+
+impl Place {
+    const BEGINNING: Self = Self { position: 0, expected: None };
+
+    fn of(segment: &Segment, entry: OffsetEntry) -> Self {
+        Self { position: u64::from(entry.position), expected: Some(offset_of(segment, entry)) }
+    }
+}
+
+/// What the offset index says of an offset.
+enum Around {
+    /// It is at or after the first entry and before the second, as far as these are known.
+    Entries(Option<OffsetEntry>, Option<OffsetEntry>),
+    /// The file must be searched.
     Search(BlockSearch),
 }
 
@@ -361,18 +389,68 @@ impl PartitionLog {
 
     /// A scan for `goal` that begins at or before the batch holding `offset`.
     fn scan_by_offset(&self, segment: &Segment, offset: Offset, goal: Goal) -> Step {
-        match floor_of(segment, offset) {
-            Floor::At { position, expected } => self.scan_headers(segment, position, expected, goal),
-            Floor::Search(search) => {
-                let target = segment.relative(offset.max(segment.base())).unwrap_or(u32::MAX);
+        let target = segment.relative(offset.max(segment.base())).unwrap_or(u32::MAX);
+        match self.around(segment, target) {
+            Around::Entries(below, above) => self.scan_around(segment, target, below, above, goal),
+            Around::Search(search) => {
                 self.scan_index(segment, search, Phase::OffsetIndex { search, first: 0, floor: None, target }, goal)
             }
         }
     }
 
+    /// The index entries around `target`: from memory, if they are there.
+    fn around(&self, segment: &Segment, target: u32) -> Around {
+        let index = &segment.offset_index;
+        let at = index.pending.partition_point(|entry| entry.relative <= target);
+        let above = index.pending.get(at).copied();
+        if let Some(below) = at.checked_sub(1) {
+            return Around::Entries(Some(index.pending[below]), above);
+        }
+        if index.stored == 0 || !index.exists || index.distrusted.get() {
+            return Around::Entries(None, above);
+        }
+        let window = self.index_window.borrow();
+        let window = window.as_ref().filter(|window| window.is_of(segment.id, self.layout));
+        match window.and_then(|window| window.around(target, index.stored)) {
+            Some((below, above_stored)) => Around::Entries(below, above_stored.or(above)),
+            None => Around::Search(BlockSearch { low: 0, high: index.stored }),
+        }
+    }
+
+    /// Reads no more headers than it takes: those between two entries, or, where these lie far apart because batches are
+    /// large, the one that most likely holds the offset.
+    fn scan_around(
+        &self,
+        segment: &Segment,
+        target: u32,
+        below: Option<OffsetEntry>,
+        above: Option<OffsetEntry>,
+        goal: Goal,
+    ) -> Step {
+        let place = below.map_or(Place::BEGINNING, |entry| Place::of(segment, entry));
+        let phase = Phase::Headers { expected: place.expected };
+        if below.is_some_and(|entry| entry.relative == target) {
+            return self.scan_log(segment, place.position, BATCH_HEADER_BYTES, phase, goal);
+        }
+        let Some(above) = above else {
+            return self.scan_log(segment, place.position, SCAN_BYTES, phase, goal);
+        };
+        let between = (u64::from(above.position).saturating_sub(place.position)) as usize + BATCH_HEADER_BYTES;
+        if SCAN_BYTES < between && matches!(goal, Goal::Start { .. }) {
+            let phase = Phase::Above { expected: offset_of(segment, above), below: place };
+            return self.scan_log(segment, u64::from(above.position), BATCH_HEADER_BYTES, phase, goal);
+        }
+        self.scan_log(segment, place.position, between.min(SCAN_BYTES), phase, goal)
+    }
+
     fn scan_headers(&self, segment: &Segment, position: u64, expected: Option<Offset>, goal: Goal) -> Step {
-        let bytes = (segment.bytes - position.min(segment.bytes)).min(SCAN_BYTES as u64) as usize;
-        let state = ScanState { layout: self.layout, segment: segment.id, phase: Phase::Headers { expected }, goal };
+        self.scan_log(segment, position, SCAN_BYTES, Phase::Headers { expected }, goal)
+    }
+
+    /// Up to `bytes` of the log from `position`.
+    fn scan_log(&self, segment: &Segment, position: u64, bytes: usize, phase: Phase, goal: Goal) -> Step {
+        let bytes = (segment.bytes - position.min(segment.bytes)).min(bytes as u64) as usize;
+        let state = ScanState { layout: self.layout, segment: segment.id, phase, goal };
         Step::Scan(FileScan { file: segment.log(), position, bytes, state })
     }
 
@@ -385,14 +463,14 @@ impl PartitionLog {
                     let offset = floor.map_or(segment.base(), |entry| segment.base().plus(i64::from(entry.relative)));
                     self.scan_by_offset(segment, offset.max(from), goal)
                 }
-                Phase::OffsetIndex { floor, .. } => match floor {
-                    Some(entry) => {
-                        let expected = segment.base().plus(i64::from(entry.relative));
-                        self.scan_headers(segment, u64::from(entry.position), Some(expected), goal)
-                    }
-                    None => self.scan_headers(segment, 0, None, goal),
-                },
-                Phase::Headers { .. } | Phase::Batch => Step::Nothing,
+                Phase::OffsetIndex { floor, target, .. } => {
+                    let above = match self.around(segment, target) {
+                        Around::Entries(_, above) => above,
+                        Around::Search(_) => None,
+                    };
+                    self.scan_around(segment, target, floor, above, goal)
+                }
+                Phase::Headers { .. } | Phase::Above { .. } | Phase::Batch => Step::Nothing,
             };
         };
         let (kind, entry_bytes, phase) = match phase {
@@ -402,7 +480,7 @@ impl PartitionLog {
             Phase::OffsetIndex { floor, target, .. } => {
                 (SegmentFileKind::OffsetIndex, OffsetEntry::BYTES, Phase::OffsetIndex { search, first, floor, target })
             }
-            Phase::Headers { .. } | Phase::Batch => return Step::Nothing,
+            Phase::Headers { .. } | Phase::Above { .. } | Phase::Batch => return Step::Nothing,
         };
         Step::Scan(FileScan {
             file: segment.file(kind),
@@ -418,6 +496,10 @@ impl PartitionLog {
         match phase {
             Phase::OffsetIndex { mut search, first, floor, target } => {
                 let found = search.narrow::<OffsetEntry>(first, bytes, |entry| entry.relative <= target);
+                if search.next_block().is_none() {
+                    let window = IndexWindow::new(segment.id, self.layout, first, bytes, target);
+                    *self.index_window.borrow_mut() = Some(window);
+                }
                 let phase = Phase::OffsetIndex { search, first, floor: found.or(floor), target };
                 Ok(self.scan_index(segment, search, phase, goal))
             }
@@ -428,6 +510,7 @@ impl PartitionLog {
                 Ok(self.scan_index(segment, search, phase, goal))
             }
             Phase::Headers { expected } => self.walk_headers(segment, &scan, bytes, expected, range),
+            Phase::Above { expected, below } => self.look_above(segment, &scan, bytes, expected, below, range),
             Phase::Batch => self.look_into_batch(segment, &scan, bytes),
         }
     }
@@ -492,6 +575,30 @@ impl PartitionLog {
                 }
             }
             position += u64::from(info.size_bytes);
+        }
+    }
+
+    /// The batch that the index names above an offset: it holds the offset, or the offset lies in front of it.
+    fn look_above(
+        &self,
+        segment: &Segment,
+        scan: &FileScan,
+        bytes: &[u8],
+        expected: Offset,
+        below: Place,
+        range: Option<&ReadRange>,
+    ) -> Result<Step, ReadFault> {
+        let goal = scan.state.goal;
+        let (Goal::Start { offset }, Some(range)) = (goal, range) else { return Ok(Step::Nothing) };
+        match BatchView::parse_header(bytes) {
+            Ok(info) if info.last_offset() == expected && info.base_offset <= offset => {
+                let position = scan.position;
+                self.cut(segment, Located { position, base_offset: info.base_offset, bytes: info.size_bytes }, range)
+            }
+            Ok(info) if info.last_offset() == expected => {
+                Ok(self.scan_headers(segment, below.position, below.expected, goal))
+            }
+            _ => Ok(self.distrust_index(segment, goal)),
         }
     }
 
@@ -569,19 +676,9 @@ impl PartitionLog {
     }
 }
 
-/// Where the offset index says to begin for `offset`.
-fn floor_of(segment: &Segment, offset: Offset) -> Floor {
-    let index = &segment.offset_index;
-    let relative = segment.relative(offset.max(segment.base())).unwrap_or(u32::MAX);
-    let below = index.pending.partition_point(|entry| entry.relative <= relative);
-    if let Some(below) = below.checked_sub(1) {
-        let entry = index.pending[below];
-        return Floor::At { position: u64::from(entry.position), expected: None };
-    }
-    if index.stored == 0 || !index.exists || index.distrusted.get() {
-        return Floor::At { position: 0, expected: None };
-    }
-    Floor::Search(BlockSearch { low: 0, high: index.stored })
+/// The last offset of the batch that an entry names.
+fn offset_of(segment: &Segment, entry: OffsetEntry) -> Offset {
+    segment.base().plus(i64::from(entry.relative))
 }
 
 fn slice(segment: &Segment, start: Located, end: u64) -> Step {

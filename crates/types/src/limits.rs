@@ -168,6 +168,9 @@ pub const PARTITION_QUEUE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Batches of one partition whose positions are kept in memory, so that readers at the tail need no look-up.
 pub const TAIL_BATCHES_MAX: usize = 128;
 
+/// Index entries of one partition kept in memory for a reader behind the tail: 1 KiB, at least 512 KiB of log.
+pub const INDEX_WINDOW_ENTRIES_MAX: usize = 128;
+
 /// Idempotent producers remembered per partition; the longest silent ones are forgotten beyond it.
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 100_000;
 
