@@ -1,4 +1,8 @@
-//! `ringlog config`: what settings there are, what they mean, whether a file is right.
+//! `ringlog config`: what settings there are, what they mean, whether a file is right; and those of a running cluster.
+
+pub(crate) mod change;
+pub(crate) mod describe;
+pub(crate) mod entity;
 
 use broker::config::{DescribeOptions, Dynamic, Notice, NoticeKind, Scope, describe_broker, explain, nearest_names};
 use clap::Subcommand;
@@ -9,15 +13,40 @@ use crate::failure::{Code, Failure};
 use crate::load::Source;
 use crate::output::{Answer, Format, Section, print, print_text};
 
+const EXPLAIN_AFTER_HELP: &str = "\
+Examples:
+  ringlog config explain retention.ms        of a topic
+  ringlog config explain log.retention.hours of a node";
+
+const LIST_AFTER_HELP: &str = "\
+Examples:
+  ringlog config list --override num.partitions=3 --set   what is set, and where
+  ringlog config list -o json                             every setting, for programs";
+
+const CHECK_AFTER_HELP: &str = "\
+Examples:
+  ringlog config check --override num.partitions=3
+  ringlog config check --override log.retention.hours=24 --override log.retention.bytes=1073741824";
+
 /// The commands about settings.
 #[derive(Subcommand)]
 pub(crate) enum ConfigCommand {
+    /// Settings of a topic, node or group of a running cluster, by name
+    Get(describe::Get),
+    /// The settings of a topic, node or group of a running cluster, and where each comes from
+    Describe(describe::Describe),
+    /// Set settings of a topic, node or group of a running cluster
+    Set(change::Set),
+    /// Take settings of a topic, node or group of a running cluster back to their defaults
+    Unset(change::Unset),
     /// What a setting means, takes and does in Ringlog
+    #[command(after_help = EXPLAIN_AFTER_HELP)]
     Explain {
         /// Its name, as in Kafka's documentation
         name: String,
     },
-    /// Every setting of the node with its effective value and where that comes from
+    /// Every setting that a node would start with, its effective value and where that comes from
+    #[command(after_help = LIST_AFTER_HELP)]
     List {
         #[command(flatten)]
         source: Source,
@@ -28,6 +57,7 @@ pub(crate) enum ConfigCommand {
         format: Format,
     },
     /// Check a properties file (and environment and overrides) without starting a node
+    #[command(after_help = CHECK_AFTER_HELP)]
     Check {
         #[command(flatten)]
         source: Source,
@@ -37,6 +67,10 @@ pub(crate) enum ConfigCommand {
 impl ConfigCommand {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         match self {
+            Self::Get(get) => get.run(),
+            Self::Describe(describe) => describe.run(),
+            Self::Set(set) => set.run(),
+            Self::Unset(unset) => unset.run(),
             Self::Explain { name } => match explain(name) {
                 Some(page) => print_text(&page),
                 None => Err(unknown(name)),

@@ -7,18 +7,15 @@
 mod bench;
 mod config;
 mod doctor;
-#[allow(dead_code, reason = "the cluster's commands use all of it")]
 mod failure;
 mod generate;
 mod load;
 mod log;
-#[allow(dead_code, reason = "the cluster's commands use all of it")]
 mod output;
 mod schemas;
 mod serve;
-#[allow(dead_code, reason = "the cluster's commands use all of it")]
 mod session;
-#[allow(dead_code, reason = "the cluster's commands use all of it")]
+mod topic;
 mod units;
 
 use std::process::ExitCode;
@@ -48,7 +45,10 @@ enum Command {
     Serve(serve::Serve),
     /// Look at the machine: kernel, io_uring, limits, file systems, clock, room; each finding with its cure
     Doctor(doctor::Doctor),
-    /// Explain, list and check settings
+    /// Make, list, describe, change and delete topics
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
+    /// Explain and check settings; read and change those of a cluster
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Read, check, adopt and repair partition folders while no node has them
@@ -66,6 +66,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Topic(topic) => topic.run(),
         Command::Config(config) => config.run(),
         Command::Log(log) => log.run(),
         Command::Bench(bench) => bench.run(),

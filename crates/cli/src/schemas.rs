@@ -22,11 +22,18 @@ pub(crate) fn all() -> Vec<Description> {
         of::<crate::bench::disk::DiskLimits>(),
         of::<crate::bench::net::NetworkLimits>(),
         of::<crate::config::ConfigList>(),
+        of::<crate::config::change::ConfigChanges>(),
+        of::<crate::config::describe::ConfigDescription>(),
         of::<crate::doctor::DoctorReport>(),
         of::<crate::log::LogInspection>(),
         of::<crate::log::LogVerification>(),
         of::<crate::log::adopt::LogAdoption>(),
         of::<crate::log::repair::LogRepair>(),
+        of::<crate::topic::add_partitions::TopicWidening>(),
+        of::<crate::topic::create::TopicCreation>(),
+        of::<crate::topic::delete::TopicDeletion>(),
+        of::<crate::topic::describe::TopicDescription>(),
+        of::<crate::topic::list::TopicList>(),
     ];
     all.sort_by_key(|description| description.name);
     all

@@ -37,7 +37,7 @@ pub(crate) struct Connect {
     pub(crate) brokers: Option<String>,
     /// A client setting by Kafka's name, such as client.id=me. May be given many times
     #[arg(short = 'X', value_name = "NAME=VALUE")]
-    pub(crate) settings: Vec<String>,
+    pub(crate) client_settings: Vec<String>,
     /// A Kafka client's properties file, such as kafka-topics.sh takes [env: RINGLOG_CONFIG_FILE]
     #[arg(long, visible_alias = "command-config", value_name = "FILE")]
     pub(crate) config_file: Option<PathBuf>,
@@ -119,7 +119,7 @@ impl Connect {
         if let Some(path) = file {
             properties.read_file(&path)?;
         }
-        for setting in &self.settings {
+        for setting in &self.client_settings {
             let Some((name, value)) = setting.split_once('=').filter(|(name, _)| !name.trim().is_empty()) else {
                 let why = format!("-X {setting}: NAME=VALUE is meant, such as -X client.id=me");
                 return Err(Failure::new(Code::Usage, why));
@@ -313,7 +313,7 @@ mod tests {
     use super::*;
 
     fn connect(settings: &[&str]) -> Connect {
-        Connect { settings: settings.iter().map(|&setting| setting.to_owned()).collect(), ..Connect::default() }
+        Connect { client_settings: settings.iter().map(|&setting| setting.to_owned()).collect(), ..Connect::default() }
     }
 
     fn config(connect: &Connect, variables: &[(&str, &str)]) -> Result<(ClientConfig, Duration), Failure> {
@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(bootstrap(&connect, &variables), "environment:1");
         connect.config_file = Some(write("file.properties", "file"));
         assert_eq!(bootstrap(&connect, &variables), "file:1");
-        connect.settings.push("bootstrap.servers=x:1".to_owned());
+        connect.client_settings.push("bootstrap.servers=x:1".to_owned());
         assert_eq!(bootstrap(&connect, &variables), "x:1");
         connect.brokers = Some("option:1, option:2".to_owned());
         let (config, _) = config(&connect, &variables).expect("right");

@@ -1,5 +1,6 @@
 //! Administration: topics, configs, groups, offsets, records, log directories.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use wire::delete_groups_request::DeleteGroupsRequest;
 use wire::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use wire::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use wire::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
+use wire::describe_configs_response::DescribeConfigsResult;
 use wire::describe_groups_request::DescribeGroupsRequest;
 use wire::describe_log_dirs_request::{DescribableLogDirTopic, DescribeLogDirsRequest};
 use wire::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest};
@@ -31,6 +33,9 @@ use crate::error::ClientError;
 
 /// Milliseconds that a node may take for an administrative change.
 const CHANGE_TIMEOUT_MS: i32 = 30_000;
+
+/// Topics or groups whose settings are asked for at once, so that no answer grows beyond what either side takes.
+const CONFIG_RESOURCES_PER_REQUEST: usize = 500;
 
 /// OffsetCommit and OffsetFetch name topics by id from version 10 on; names serve every topic, ids only living ones.
 const OFFSETS_VERSION_MAX: i16 = 9;
@@ -56,6 +61,17 @@ pub struct NewTopic {
     pub assignment: BTreeMap<PartitionIndex, Vec<NodeId>>,
     /// Settings by Kafka's names.
     pub configs: BTreeMap<String, String>,
+}
+
+/// A topic that was created, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CreatedTopic {
+    /// Its id, where the node tells it.
+    pub id: Option<TopicId>,
+    /// How many partitions it has, where the node tells it.
+    pub partitions: Option<i32>,
+    /// How many replicas each has, where the node tells it.
+    pub replication_factor: Option<i16>,
 }
 
 /// What a setting belongs to.
@@ -112,8 +128,21 @@ pub struct ConfigEntry {
     pub read_only: bool,
     /// Whether its value is hidden.
     pub sensitive: bool,
+    /// Where it is written, the strongest place first: the value that counts and those that it hides.
+    pub synonyms: Vec<ConfigSynonym>,
     /// What it does, if asked for and known.
     pub documentation: Option<String>,
+}
+
+/// A value that is written somewhere for a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigSynonym {
+    /// The name it is written under, which for a topic's setting may be the node's.
+    pub name: String,
+    /// Its value; `None` if unset or secret.
+    pub value: Option<String>,
+    /// Where, by Kafka's name, as [`ConfigEntry::source`].
+    pub source: &'static str,
 }
 
 /// A change of one setting.
@@ -243,11 +272,11 @@ impl Admin {
         &self.client
     }
 
-    /// Creates a topic; returns its id where the node tells it. `validate_only` checks and changes nothing.
+    /// Creates a topic. `validate_only` checks and changes nothing.
     ///
     /// # Errors
     /// The name is taken or not allowed, the settings are wrong, too few nodes for the replicas.
-    pub async fn create_topic(&self, topic: &NewTopic, validate_only: bool) -> Result<Option<TopicId>, ClientError> {
+    pub async fn create_topic(&self, topic: &NewTopic, validate_only: bool) -> Result<CreatedTopic, ClientError> {
         let assignments: Vec<_> = topic
             .assignment
             .iter()
@@ -287,10 +316,14 @@ impl Admin {
                 Ok(response)
             })
             .await?;
-        let Some(result) = response.topics.first() else { return Ok(None) };
+        let Some(result) = response.topics.first() else { return Ok(CreatedTopic::default()) };
         ClientError::check(result.error_code, result.error_message.as_deref(), what)?;
         self.client.forget_topic(&topic.name);
-        Ok((!result.topic_id.is_zero()).then_some(result.topic_id))
+        Ok(CreatedTopic {
+            id: (!result.topic_id.is_zero()).then_some(result.topic_id),
+            partitions: Some(result.num_partitions).filter(|&count| 0 < count),
+            replication_factor: Some(result.replication_factor).filter(|&factor| 0 < factor),
+        })
     }
 
     /// Deletes a topic and its records.
@@ -355,43 +388,73 @@ impl Admin {
         resource: &ConfigResource,
         documentation: bool,
     ) -> Result<Vec<ConfigEntry>, ClientError> {
-        let request = DescribeConfigsRequest {
-            resources: vec![DescribeConfigsResource {
-                resource_type: resource.kind as i8,
-                resource_name: (&resource.name).into(),
-                configuration_keys: None,
-                ..Default::default()
-            }],
+        let what = || format!("describe the settings of {}", resource.name);
+        let connection = || self.config_node(resource);
+        let names = std::slice::from_ref(&resource.name);
+        let mut results = self.ask_configs(resource.kind, names, None, documentation, connection).await?;
+        let Some(result) = results.pop() else { return Ok(Vec::new()) };
+        ClientError::check(result.error_code, result.error_message.as_deref(), what)?;
+        Ok(read_configs(result))
+    }
+
+    /// The settings called `keys` of many topics, or of many groups. What a resource does not have, and resources that
+    /// do not exist, are left out.
+    ///
+    /// # Errors
+    /// No node answers.
+    pub async fn describe_configs_of(
+        &self,
+        kind: ResourceKind,
+        names: &[String],
+        keys: &[&str],
+    ) -> Result<BTreeMap<String, Vec<ConfigEntry>>, ClientError> {
+        let mut described = BTreeMap::new();
+        for names in names.chunks(CONFIG_RESOURCES_PER_REQUEST) {
+            for result in self.ask_configs(kind, names, Some(keys), false, || self.client.any()).await? {
+                if result.error_code == ErrorCode::None.code() {
+                    described.insert(result.resource_name.to_string(), read_configs(result));
+                }
+            }
+        }
+        Ok(described)
+    }
+
+    async fn ask_configs<W>(
+        &self,
+        kind: ResourceKind,
+        names: &[String],
+        keys: Option<&[&str]>,
+        documentation: bool,
+        connection: impl Fn() -> W,
+    ) -> Result<Vec<DescribeConfigsResult<'static>>, ClientError>
+    where
+        W: Future<Output = Result<crate::Connection, ClientError>>,
+    {
+        let resource = |name: &String| DescribeConfigsResource {
+            resource_type: kind as i8,
+            resource_name: name.clone().into(),
+            configuration_keys: keys.map(|keys| keys.iter().map(|&key| key.to_owned().into()).collect()),
             ..Default::default()
         };
-        let what = || format!("describe the settings of {}", resource.name);
-        let mut response = self
+        let request = DescribeConfigsRequest {
+            resources: names.iter().map(resource).collect(),
+            include_synonyms: true,
+            ..Default::default()
+        };
+        let response = self
             .client
             .retry(|| async {
-                let connection = self.config_node(resource).await?;
+                let connection = connection().await?;
                 let version = connection.version(ApiKey::DescribeConfigs)?;
-                let request =
-                    DescribeConfigsRequest { include_documentation: documentation && 3 <= version, ..request.clone() };
+                let request = DescribeConfigsRequest {
+                    include_documentation: documentation && 3 <= version,
+                    include_synonyms: 1 <= version,
+                    ..request.clone()
+                };
                 connection.send(&request, version).await?.response().await
             })
             .await?;
-        let Some(result) = response.results.pop() else { return Ok(Vec::new()) };
-        ClientError::check(result.error_code, result.error_message.as_deref(), what)?;
-        let mut entries: Vec<ConfigEntry> = result
-            .configs
-            .into_iter()
-            .map(|entry| ConfigEntry {
-                name: entry.name.into_owned(),
-                value: entry.value.map(|value| value.into_owned()),
-                source: source_name(entry.config_source),
-                is_set: entry.config_source != SOURCE_DEFAULT,
-                read_only: entry.read_only,
-                sensitive: entry.is_sensitive,
-                documentation: entry.documentation.map(|text| text.into_owned()).filter(|text| !text.is_empty()),
-            })
-            .collect();
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
+        Ok(response.results)
     }
 
     /// Changes some settings and leaves the others as they are.
@@ -948,6 +1011,34 @@ fn controller_moved(code: Option<i16>, what: impl FnOnce() -> String) -> Result<
         Some(code) if code == ErrorCode::NotController.code() => Err(ClientError::refused(what(), code)),
         _ => Ok(()),
     }
+}
+
+fn read_configs(result: DescribeConfigsResult<'_>) -> Vec<ConfigEntry> {
+    let text = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
+    let mut entries: Vec<ConfigEntry> = result
+        .configs
+        .into_iter()
+        .map(|entry| ConfigEntry {
+            name: entry.name.into_owned(),
+            value: text(entry.value),
+            source: source_name(entry.config_source),
+            is_set: entry.config_source != SOURCE_DEFAULT,
+            read_only: entry.read_only,
+            sensitive: entry.is_sensitive,
+            synonyms: entry
+                .synonyms
+                .into_iter()
+                .map(|synonym| ConfigSynonym {
+                    name: synonym.name.into_owned(),
+                    value: text(synonym.value),
+                    source: source_name(synonym.source),
+                })
+                .collect(),
+            documentation: text(entry.documentation).filter(|text| !text.is_empty()),
+        })
+        .collect();
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    entries
 }
 
 /// Partition numbers by topic.

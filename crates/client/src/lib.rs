@@ -34,6 +34,7 @@ mod admin;
 mod cluster;
 mod connection;
 mod consumer;
+mod describe;
 mod error;
 mod group;
 mod membership;
@@ -41,12 +42,13 @@ pub mod partitioner;
 mod producer;
 
 pub use admin::{
-    Admin, CommittedOffset, ConfigChange, ConfigEntry, ConfigResource, FoundOffset, Group, GroupMember, Log, LogDir,
-    NewTopic, OffsetAt, ResourceKind,
+    Admin, CommittedOffset, ConfigChange, ConfigEntry, ConfigResource, ConfigSynonym, CreatedTopic, FoundOffset, Group,
+    GroupMember, Log, LogDir, NewTopic, OffsetAt, ResourceKind,
 };
 pub use cluster::{Client, ClientConfig, Cluster, CoordinatorKind, Node, Partition, Topic};
 pub use connection::{Calling, Connection, ConnectionConfig, Pending};
 pub use consumer::{Consumed, Consumer, ConsumerConfig, Fetched, Isolation, StartOffset, decode};
+pub use describe::{ClusterBroker, ElectableReplicas, Quorum, QuorumReplica};
 pub use error::ClientError;
 pub use membership::GroupConfig;
 pub use partitioner::Partitioner;

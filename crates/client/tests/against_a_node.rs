@@ -80,7 +80,7 @@ async fn a_topic_lives_from_create_to_delete() {
         !client.topics().await.unwrap().iter().any(|topic| topic.name.as_ref() == name),
         "validate_only creates nothing"
     );
-    let id = admin.create_topic(&new, false).await.unwrap();
+    let id = admin.create_topic(&new, false).await.unwrap().id;
     let error = admin.create_topic(&new, false).await.unwrap_err();
     assert_eq!(error.code(), Some(ErrorCode::TopicAlreadyExists), "{error}");
     let topic = client.retry(|| client.topic_now(&name, false)).await.unwrap();

@@ -1,0 +1,158 @@
+//! `ringlog config set` and `unset`: settings of topics, nodes and groups, changed while they run.
+
+use clap::Args;
+use client::{ConfigChange, ConfigEntry};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::entity::Entity;
+use crate::failure::Failure;
+use crate::output::{Answer, Format, Section, print};
+use crate::session::Connect;
+use crate::topic::parse_setting;
+
+const SET_AFTER_HELP: &str = "\
+Examples:
+  ringlog config set topic orders retention.ms=86400000 segment.ms=3600000
+  ringlog config set topic orders cleanup.policy=compact --dry-run   checked, not changed
+  ringlog config set broker default log.retention.ms=604800000       of all nodes";
+
+const UNSET_AFTER_HELP: &str = "\
+Examples:
+  ringlog config unset topic orders retention.ms    back to what the cluster has
+  ringlog config unset broker default log.retention.ms --dry-run";
+
+/// The arguments of `config set`.
+#[derive(Args)]
+#[command(after_help = SET_AFTER_HELP)]
+pub(crate) struct Set {
+    #[command(flatten)]
+    entity: Entity,
+    /// The settings
+    #[arg(required = true, value_name = "NAME=VALUE", value_parser = parse_setting)]
+    settings: Vec<(String, String)>,
+    /// Have the cluster check everything and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// The arguments of `config unset`.
+#[derive(Args)]
+#[command(after_help = UNSET_AFTER_HELP)]
+pub(crate) struct Unset {
+    #[command(flatten)]
+    entity: Entity,
+    /// The settings
+    #[arg(required = true, value_name = "SETTING")]
+    settings: Vec<String>,
+    /// Have the cluster check everything and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// Settings that were changed, or would be.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ConfigChanges {
+    /// Whether nothing was changed because that was asked for.
+    dry_run: bool,
+    /// `topic`, `broker` or `group`.
+    kind: &'static str,
+    /// Whose settings; `default` means every node.
+    name: String,
+    changes: Vec<Change>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Change {
+    setting: String,
+    /// The effective value before, wherever it came from.
+    before: Option<String>,
+    /// The effective value now; in a dry run, what it would be set to (null: whatever its default is).
+    after: Option<String>,
+}
+
+impl ConfigChanges {
+    pub(crate) fn of(kind: &'static str, name: &str, dry_run: bool, changes: Vec<Change>) -> Self {
+        Self { dry_run, kind, name: name.to_owned(), changes }
+    }
+}
+
+impl Answer for ConfigChanges {
+    const SCHEMA: &'static str = "config.change";
+    const LINES: &'static str = "changes";
+
+    fn sections(&self, _wide: bool) -> Vec<Section> {
+        let after = if self.dry_run { "would be" } else { "now" };
+        let cells = |change: &Change| {
+            let value = |value: &Option<String>, absent: &str| value.clone().unwrap_or_else(|| absent.to_owned());
+            let absent = if self.dry_run { "its default" } else { "" };
+            vec![change.setting.clone(), value(&change.before, ""), value(&change.after, absent)]
+        };
+        vec![Section::rows(&["setting", "before", after], self.changes.iter().map(cells))]
+    }
+}
+
+/// What became of each setting that `changes` names.
+pub(crate) fn changes_between(
+    before: &[ConfigEntry],
+    after: &[ConfigEntry],
+    changes: &[ConfigChange],
+    dry_run: bool,
+) -> Vec<Change> {
+    let value = |entries: &[ConfigEntry], name: &str| {
+        let entry = entries.iter().find(|entry| entry.name == name)?;
+        if entry.sensitive { Some("(secret)".to_owned()) } else { entry.value.clone() }
+    };
+    let of = |change: &ConfigChange| {
+        let (name, asked) = match change {
+            ConfigChange::Set(name, asked) => (name, Some(asked.clone())),
+            ConfigChange::Append(name, asked) => (name, Some(format!("+ {asked}"))),
+            ConfigChange::Subtract(name, asked) => (name, Some(format!("- {asked}"))),
+            ConfigChange::Delete(name) => (name, None),
+        };
+        let after = if dry_run { asked } else { value(after, name) };
+        Change { setting: name.clone(), before: value(before, name), after }
+    };
+    changes.iter().map(of).collect()
+}
+
+impl Set {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let change = |(name, value): &(String, String)| ConfigChange::Set(name.clone(), value.clone());
+        let changes: Vec<ConfigChange> = self.settings.iter().map(change).collect();
+        run(&self.connect, self.format, &self.entity, &changes, self.dry_run)
+    }
+}
+
+impl Unset {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let changes: Vec<ConfigChange> = self.settings.iter().cloned().map(ConfigChange::Delete).collect();
+        run(&self.connect, self.format, &self.entity, &changes, self.dry_run)
+    }
+}
+
+fn run(
+    connect: &Connect,
+    format: Format,
+    entity: &Entity,
+    changes: &[ConfigChange],
+    dry_run: bool,
+) -> Result<(), Failure> {
+    let resource = entity.resource()?;
+    connect.run(async |session| {
+        entity.check(&session).await?;
+        let before = session.admin.describe_configs(&resource, false).await?;
+        session.admin.change_configs(&resource, changes, dry_run).await?;
+        let after = session.admin.describe_configs(&resource, false).await?;
+        let changes = changes_between(&before, &after, changes, dry_run);
+        print(&ConfigChanges::of(entity.kind.word(), &entity.name, dry_run, changes), format.output)
+    })
+}

@@ -1,0 +1,213 @@
+//! `ringlog topic` and `config` against a running node.
+
+mod nodes;
+
+use client::{Acks, Client, ClientConfig, Producer, ProducerConfig, Record};
+use nodes::{ANY_PORT, Folder, Running, run};
+use serde_json::Value;
+
+/// A node, and the commands that ask it.
+struct Cluster {
+    folder: Folder,
+    address: String,
+    _node: Running,
+}
+
+impl Cluster {
+    fn start(test: &str) -> Self {
+        let folder = Folder::new(test);
+        let node = Running::start(&folder, &ANY_PORT, &[]);
+        let address = node.word_after("told to connect to ");
+        Self { folder, address, _node: node }
+    }
+
+    /// Exit code, stdout, stderr.
+    fn ringlog(&self, arguments: &[&str]) -> (i32, String, String) {
+        let (output, stdout, stderr) = run(&self.folder, &[arguments, &["-b", &self.address]].concat());
+        (output.status.code().expect("an exit code"), stdout, stderr)
+    }
+
+    fn ok(&self, arguments: &[&str]) -> String {
+        let (code, stdout, stderr) = self.ringlog(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {stdout}{stderr}");
+        stdout
+    }
+
+    fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let (found, stdout, stderr) = self.ringlog(arguments);
+        assert_eq!(found, code, "{arguments:?}: {stdout}{stderr}");
+        stderr
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.ok(&[arguments, &["-o", "json"]].concat())).expect("JSON")
+    }
+
+    /// Produces `count` records of 1,000 bytes to partition 0.
+    fn produce(&self, topic: &str, count: usize) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let client = Client::connect(ClientConfig::new(&self.address)).await.expect("connected");
+            let config = ProducerConfig { acks: Acks::All, ..ProducerConfig::default() };
+            let producer = Producer::new(client, config).expect("a producer");
+            let mut deliveries = Vec::new();
+            for _ in 0..count {
+                let record = Record {
+                    topic: topic.into(),
+                    partition: Some(types::PartitionIndex::ZERO),
+                    value: Some(vec![b'x'; 1000].into()),
+                    ..Record::default()
+                };
+                deliveries.push(producer.send(record).await.expect("sent"));
+            }
+            for delivery in deliveries {
+                delivery.wait().await.expect("delivered");
+            }
+        });
+    }
+}
+
+#[test]
+fn topics_are_made_listed_described_changed_and_deleted() {
+    let cluster = Cluster::start("topics");
+    let made = cluster.ok(&["topic", "create", "orders", "-p", "3", "-c", "retention.ms=86400000"]);
+    assert_eq!(made, "topic\tpartitions\treplicas\toutcome\norders\t3\t1\tcreated\n");
+    assert!(cluster.fails(1, &["topic", "create", "orders"]).contains("TOPIC_ALREADY_EXISTS"));
+    assert!(cluster.ok(&["topic", "create", "orders", "--if-not-exists"]).contains("orders\t3\t1\texists"));
+    let dry = cluster.json(&["topic", "create", "dry", "-p", "2", "--dry-run"]);
+    assert_eq!(
+        (&dry["topics"][0]["outcome"], &dry["topics"][0]["topic_id"]),
+        (&"would be created".into(), &Value::Null)
+    );
+    let (code, stdout, _) = cluster.ringlog(&["topic", "create", "orders", "clicks"]);
+    assert_eq!((code, stdout.contains("clicks\t1\t1\tcreated")), (5, true), "one of two is done in part: {stdout}");
+    assert!(cluster.fails(1, &["topic", "create", "x", "-c", "retention.m=1"]).contains("Unknown topic config name"));
+
+    assert_eq!(cluster.ok(&["topic", "list"]), "topic\tpartitions\treplicas\nclicks\t1\t1\norders\t3\t1\n");
+    assert_eq!(cluster.ok(&["topic", "list", "order", "-o", "jsonl"]).lines().count(), 1);
+
+    cluster.produce("orders", 20);
+    let described = cluster.json(&["topic", "describe", "orders"]);
+    let topic = &described["topics"][0];
+    assert_eq!((&described["schema"], &described["version"]), (&"topic.describe".into(), &1.into()));
+    assert_eq!((&topic["records"], &topic["durability"]), (&20.into(), &"replicated".into()));
+    let first = &topic["partitions"][0];
+    assert_eq!((&first["log_end_offset"], &first["leader"], &first["in_sync"][0]), (&20.into(), &1.into(), &1.into()));
+    assert!(20_000 < first["size_bytes"].as_u64().expect("a size"), "{first}");
+    assert!(first["recovery_point"].is_u64() && first["next_deletable"]["at"].is_string(), "{first}");
+    assert!(first["next_deletable"]["kept_because"].as_str().expect("words").contains("retention.ms (1 d)"), "{first}");
+    let text = cluster.ok(&["topic", "describe", "orders", "--skew", "--interval", "50ms"]);
+    for part in
+        ["topic\torders\n", "retention.ms\t86400000\ttopic\n", "skew\tlargest partition 3.00 times the mean by size"]
+    {
+        assert!(text.contains(part), "{part} is missing:\n{text}");
+    }
+    assert!(cluster.fails(3, &["topic", "describe", "nope"]).contains("Next: "));
+
+    let altered = cluster.ok(&["topic", "alter", "orders", "-c", "flush.messages=1", "--unset", "retention.ms"]);
+    assert!(altered.contains("flush.messages\t9223372036854775807\t1\n"), "{altered}");
+    assert!(altered.contains("retention.ms\t86400000\t604800000\n"), "{altered}");
+    assert_eq!(cluster.json(&["topic", "describe", "orders"])["topics"][0]["durability"], "durable");
+    cluster.ok(&["topic", "alter", "orders", "-c", "flush.messages=1000", "--dry-run"]);
+    assert_eq!(cluster.json(&["topic", "describe", "orders"])["topics"][0]["durability"], "durable");
+    cluster.fails(2, &["topic", "alter", "orders"]);
+
+    let planned = cluster.json(&["topic", "delete", "orders", "clicks", "--dry-run"]);
+    assert_eq!((&planned["records"], &planned["topics"][0]["outcome"]), (&20.into(), &"would be deleted".into()));
+    let refused = cluster.fails(2, &["topic", "delete", "orders"]);
+    assert!(refused.contains("20 records") && refused.contains("--yes"), "{refused}");
+    cluster.ok(&["topic", "delete", "orders", "--yes", "--wait"]);
+    cluster.fails(3, &["topic", "delete", "orders", "--yes"]);
+    assert!(cluster.ok(&["topic", "delete", "orders", "clicks", "--yes", "--if-exists"]).contains("does not exist"));
+    assert_eq!(cluster.ok(&["topic", "list"]), "topic\tpartitions\treplicas\n");
+}
+
+#[test]
+fn more_partitions_are_asked_about_and_fewer_refused() {
+    let cluster = Cluster::start("widen");
+    cluster.ok(&["topic", "create", "orders", "-p", "3"]);
+    cluster.ok(&["topic", "add-partitions", "orders", "--add", "1"]);
+    cluster.produce("orders", 5);
+    let refused = cluster.fails(2, &["topic", "add-partitions", "orders", "--total", "3"]);
+    assert!(refused.contains("cannot have fewer"), "{refused}");
+    let dry = cluster.ok(&["topic", "add-partitions", "orders", "--total", "8", "--dry-run"]);
+    assert!(dry.contains("about 50 % of the keys"), "{dry}");
+    let asked = cluster.fails(2, &["topic", "add-partitions", "orders", "--total", "8"]);
+    assert!(asked.contains("order breaks") && asked.contains("--yes"), "{asked}");
+    let widened = cluster.json(&["topic", "add-partitions", "orders", "--total", "8", "--yes"]);
+    assert_eq!((&widened["partitions"], &widened["moved_keys_per_thousand"]), (&8.into(), &500.into()));
+    assert!(cluster.ok(&["topic", "list"]).contains("orders\t8\t1"));
+}
+
+#[test]
+fn owners_are_kept_shown_and_demanded() {
+    let cluster = Cluster::start("owners");
+    cluster.ok(&["topic", "create", "invoices", "--owner", "billing", "--note", "one record an invoice"]);
+    cluster.ok(&["topic", "create", "nobodys"]);
+    let wide = cluster.ok(&["topic", "list", "-o", "wide"]);
+    assert!(wide.contains("\tbilling\tone record an invoice\t"), "{wide}");
+    let names = |arguments: &[&str]| {
+        let list = cluster.json(&[&["topic", "list"], arguments].concat());
+        let topics = list["topics"].as_array().expect("topics").iter();
+        topics.map(|topic| topic["topic"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&["--owner", "billing"]), ["invoices"]);
+    assert_eq!(names(&["--unowned"]), ["nobodys"]);
+    assert!(cluster.ok(&["topic", "describe", "invoices"]).contains("owner\tbilling\nnote\tone record an invoice\n"));
+    let too_long = "x".repeat(129);
+    assert!(cluster.fails(1, &["topic", "create", "x", "--owner", &too_long]).contains("at most 128 characters"));
+
+    cluster.ok(&["config", "set", "broker", "default", "ringlog.topic.owner.required=true"]);
+    let refused = cluster.fails(1, &["topic", "create", "more"]);
+    assert!(refused.contains("POLICY_VIOLATION") && refused.contains("Next: the same with --owner TEAM"), "{refused}");
+    let kept = cluster.fails(1, &["topic", "alter", "invoices", "--owner", ""]);
+    assert!(kept.contains("POLICY_VIOLATION"), "{kept}");
+    cluster.ok(&["topic", "create", "more", "--owner", "billing"]);
+    cluster.ok(&["topic", "alter", "invoices", "--owner", "payments"]);
+    cluster.ok(&["config", "unset", "broker", "default", "ringlog.topic.owner.required"]);
+    cluster.ok(&["topic", "create", "free"]);
+    cluster.ok(&["topic", "alter", "invoices", "--owner", ""]);
+    assert_eq!(names(&["--unowned"]), ["free", "invoices", "nobodys"]);
+}
+
+#[test]
+fn settings_of_a_cluster_are_read_and_changed() {
+    let cluster = Cluster::start("settings");
+    cluster.ok(&["topic", "create", "orders"]);
+    assert_eq!(cluster.ok(&["config", "describe", "topic", "orders"]), "setting\tvalue\tfrom\n");
+    let set = cluster.ok(&["config", "set", "topic", "orders", "retention.ms=5", "cleanup.policy=compact"]);
+    assert_eq!(set, "setting\tbefore\tnow\nretention.ms\t604800000\t5\ncleanup.policy\tdelete\tcompact\n");
+    assert_eq!(
+        cluster.ok(&["config", "get", "topic", "orders", "retention.ms"]),
+        "setting\tvalue\tfrom\nretention.ms\t5\ttopic\n"
+    );
+    cluster.ok(&["config", "unset", "topic", "orders", "retention.ms"]);
+    let all = cluster.json(&["config", "describe", "topic", "orders", "--all"]);
+    let settings = all["settings"].as_array().expect("settings");
+    let setting = |name: &str| settings.iter().find(|setting| setting["name"] == name).expect("a setting");
+    assert_eq!(
+        (&setting("retention.ms")["value"], &setting("retention.ms")["is_set"]),
+        (&"604800000".into(), &false.into())
+    );
+    assert_eq!(setting("cleanup.policy")["source"], "DYNAMIC_TOPIC_CONFIG");
+    assert!(setting("cleanup.policy")["documentation"].is_string());
+    assert!(cluster.ok(&["config", "get", "broker", "1", "node.id"]).contains("node.id\t1\t"));
+    cluster.fails(3, &["config", "get", "topic", "orders", "no.such"]);
+    cluster.fails(3, &["config", "describe", "topic", "nope"]);
+    cluster.fails(3, &["config", "describe", "broker", "7"]);
+    cluster.fails(2, &["config", "describe", "broker", "seven"]);
+    cluster.fails(1, &["config", "set", "topic", "orders", "retention.ms=soon"]);
+}
+
+#[test]
+fn nobody_listening_and_wrong_client_settings_have_their_exit_codes() {
+    let folder = Folder::new("unreachable");
+    let code = |arguments: &[&str]| run(&folder, arguments).0.status.code();
+    assert_eq!(code(&["topic", "list", "-b", "127.0.0.1:1"]), Some(4));
+    assert_eq!(code(&["topic", "list", "-X", "security.protocol=SSL"]), Some(2));
+    assert_eq!(code(&["topic", "list", "--config-file", "no-such.properties"]), Some(3));
+    // A port that takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = silent.local_addr().expect("an address").to_string();
+    assert_eq!(code(&["topic", "list", "-b", &address, "--timeout", "200ms"]), Some(4));
+}
