@@ -9,6 +9,7 @@ mod config;
 mod doctor;
 mod failure;
 mod generate;
+mod group;
 mod load;
 mod log;
 mod output;
@@ -30,7 +31,7 @@ Examples:
   ringlog config explain log.retention.hours           what a setting means, takes and does here
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 unreachable or timed out, 5 done in part,
-6 verdict not met (doctor, log verify, log repair).";
+6 verdict not met (doctor, group lag --warn, log verify, log repair).";
 
 #[derive(Parser)]
 #[command(name = "ringlog", version, about = "A Kafka-compatible log node", after_help = AFTER_HELP)]
@@ -51,6 +52,9 @@ enum Command {
     /// Explain and check settings; read and change those of a cluster
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// List, describe, measure, seek and delete consumer groups
+    #[command(subcommand)]
+    Group(group::GroupCommand),
     /// Read, check, adopt and repair partition folders while no node has them
     #[command(subcommand)]
     Log(log::LogCommand),
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => doctor.run(),
         Command::Topic(topic) => topic.run(),
         Command::Config(config) => config.run(),
+        Command::Group(group) => group.run(),
         Command::Log(log) => log.run(),
         Command::Bench(bench) => bench.run(),
         Command::Generate(generate) => generate.run(),

@@ -38,7 +38,7 @@ const CHANGE_TIMEOUT_MS: i32 = 30_000;
 const CONFIG_RESOURCES_PER_REQUEST: usize = 500;
 
 /// OffsetCommit and OffsetFetch name topics by id from version 10 on; names serve every topic, ids only living ones.
-const OFFSETS_VERSION_MAX: i16 = 9;
+pub(crate) const OFFSETS_VERSION_MAX: i16 = 9;
 
 /// What `-1` means on the wire for counts that the node's own configuration decides.
 const NODE_DECIDES: i32 = -1;
@@ -256,7 +256,7 @@ pub struct Log {
 /// Administrative calls. Each waits until the cluster has done what was asked.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    client: Client,
+    pub(crate) client: Client,
 }
 
 impl Admin {
@@ -944,7 +944,7 @@ impl Admin {
         outcome
     }
 
-    async fn by_leader(
+    pub(crate) async fn by_leader(
         &self,
         partitions: &[TopicPartition],
     ) -> Result<BTreeMap<NodeId, Vec<TopicPartition>>, ClientError> {

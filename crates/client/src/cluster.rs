@@ -417,6 +417,56 @@ impl Client {
         .await
     }
 
+    /// The coordinators of many groups or transactional ids, asked for in one request where the cluster can be (KIP-699).
+    ///
+    /// # Errors
+    /// One cannot be found within the retry timeout.
+    pub async fn coordinators(
+        &self,
+        kind: CoordinatorKind,
+        keys: &[String],
+    ) -> Result<BTreeMap<NodeId, Vec<String>>, ClientError> {
+        self.retry(|| async {
+            let unknown: Vec<&String> = {
+                let state = self.state();
+                keys.iter().filter(|key| !state.coordinators.contains_key(&(kind, (*key).clone()))).collect()
+            };
+            if !unknown.is_empty() {
+                let connection = self.any().await?;
+                let version = connection.version(ApiKey::FindCoordinator)?;
+                if version < 4 {
+                    for key in unknown {
+                        self.coordinator(kind, key).await?;
+                    }
+                } else {
+                    let coordinator_keys = unknown.iter().map(|key| key.as_str().into()).collect();
+                    let request =
+                        FindCoordinatorRequest { key_type: kind as i8, coordinator_keys, ..Default::default() };
+                    let response = connection.send(&request, version).await?.response().await?;
+                    for found in response.coordinators {
+                        let what = || format!("find the coordinator of {}", found.key);
+                        ClientError::check(found.error_code, found.error_message.as_deref(), what)?;
+                        let Some(id) = NodeId::from_wire(found.node_id) else {
+                            return Err(ClientError::refused(what(), ErrorCode::CoordinatorNotAvailable.code()));
+                        };
+                        self.state().coordinators.insert((kind, found.key.into_owned()), id);
+                    }
+                }
+            }
+            let state = self.state();
+            let mut by_node: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
+            for key in keys {
+                let Some(id) = state.coordinators.get(&(kind, key.clone())) else {
+                    let what = format!("find the coordinator of {key}");
+                    return Err(ClientError::refused(what, ErrorCode::CoordinatorNotAvailable.code()));
+                };
+                by_node.entry(*id).or_default().push(key.clone());
+            }
+            Ok(by_node)
+        })
+        .await
+    }
+
     /// Forgets a coordinator: it said that it is none any more.
     pub fn forget_coordinator(&self, kind: CoordinatorKind, key: &str) {
         self.state().coordinators.remove(&(kind, key.to_owned()));

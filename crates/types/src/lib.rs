@@ -6,6 +6,7 @@
 pub mod error_code;
 pub mod ids;
 pub mod io;
+pub mod lag;
 pub mod limits;
 pub mod time;
 
@@ -14,4 +15,5 @@ pub use ids::{
     BrokerEpoch, DirectoryId, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence,
     ShardId, TopicId, TopicPartition,
 };
+pub use lag::Lag;
 pub use time::{Now, Timestamp};

@@ -1,0 +1,295 @@
+//! `ringlog group` against a running node.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use broker::config::{Config, Dynamic, RawConfig};
+use client::{
+    Admin, Client, ClientConfig, Consumer, ConsumerConfig, GroupConfig, NewTopic, Producer, ProducerConfig, Record,
+};
+use serde_json::Value;
+use types::{Offset, PartitionIndex, Timestamp, TopicPartition};
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// A node of its own, stopped and gone with the test.
+struct TestNode {
+    node: Option<broker::Node>,
+    folder: PathBuf,
+    address: String,
+    client: Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl TestNode {
+    fn start(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("ringlog-group-{name}-{}", std::process::id()));
+        let mut raw = RawConfig::new();
+        let log_dirs = format!("log.dirs={}", folder.join("data").display());
+        let lines = [
+            &log_dirs,
+            "listeners=PLAINTEXT://127.0.0.1:0",
+            "ringlog.shards=2",
+            "ringlog.http.listener=",
+            "offsets.topic.num.partitions=2",
+            "group.initial.rebalance.delay.ms=0",
+        ];
+        for line in lines {
+            raw.read_override(line).expect("an override");
+        }
+        let node = broker::start(Config::prove(raw, Dynamic::NONE).expect("a config")).expect("a node");
+        let address = node.report().listening[0].to_string();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("made");
+        let client = runtime.block_on(Client::connect(ClientConfig::new(&address))).expect("connected");
+        Self { node: Some(node), folder, address, client, runtime }
+    }
+
+    fn admin(&self) -> Admin {
+        Admin::new(self.client.clone())
+    }
+
+    fn create(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+        let configs = configs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let topic = NewTopic { name: name.to_owned(), partitions: Some(partitions), configs, ..Default::default() };
+        self.runtime.block_on(self.admin().create_topic(&topic, false)).expect("created");
+    }
+
+    /// Records of these ages, one a batch.
+    fn produce(&self, topic: &str, partition: i32, ages_ms: &[i64]) {
+        self.runtime.block_on(async {
+            let producer = Producer::new(self.client.clone(), ProducerConfig::default()).expect("a producer");
+            for age_ms in ages_ms {
+                let record = Record {
+                    topic: topic.into(),
+                    partition: Some(PartitionIndex::new(partition)),
+                    value: Some("value".into()),
+                    timestamp: Some(Timestamp::from_millis(now_ms() - age_ms)),
+                    ..Default::default()
+                };
+                producer.send(record).await.expect("taken").wait().await.expect("delivered");
+            }
+        });
+    }
+
+    fn commit(&self, group: &str, offsets: &[(&str, i32, i64)]) {
+        let offsets = offsets.iter().map(|&(topic, partition, offset)| (at(topic, partition), Offset::new(offset)));
+        let offsets: BTreeMap<_, _> = offsets.collect();
+        self.runtime.block_on(self.admin().set_group_offsets(group, &offsets)).expect("committed");
+    }
+
+    fn committed(&self, group: &str) -> BTreeMap<TopicPartition, i64> {
+        let offsets = self.runtime.block_on(self.admin().group_offsets(group, None)).expect("offsets");
+        offsets.into_iter().map(|(at, committed)| (at, committed.offset.value())).collect()
+    }
+
+    fn ringlog(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_ringlog"))
+            .args(arguments)
+            .args(["-b", &self.address])
+            .env_remove("RINGLOG_BROKERS")
+            .env("HOME", &self.folder)
+            .current_dir(&self.folder)
+            .output()
+            .expect("run")
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.ringlog(&[arguments, &["-o", "json"]].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{arguments:?}: {error}"))
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        if let Some(node) = self.node.take() {
+            node.stop();
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn at(topic: &str, partition: i32) -> TopicPartition {
+    TopicPartition::new(topic, PartitionIndex::new(partition))
+}
+
+fn now_ms() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i64
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Whether a number of milliseconds is `expected`, or up to half a minute off for a slow machine.
+fn about(value: &Value, expected: i64) -> bool {
+    value.as_i64().is_some_and(|value| (value - expected).abs() < 30_000)
+}
+
+#[test]
+fn lag_is_told_in_records_bytes_time_and_headroom() {
+    let node = TestNode::start("lag");
+    node.create("t", 3, &[("retention.ms", "7200000")]);
+    node.produce("t", 0, &[HOUR_MS, HOUR_MS / 2, 1000]);
+    node.produce("t", 1, &[1000]);
+    node.commit("g", &[("t", 0, 1), ("t", 1, 1), ("t", 2, 0)]);
+    let answer = node.json(&["group", "lag", "g"]);
+    let group = &answer["groups"][0];
+    assert_eq!((&group["lag_records"], &group["lost_records"]), (&2.into(), &0.into()), "{answer:#}");
+    let places = &group["partitions"];
+    assert!(about(&places[0]["lag_ms"], HOUR_MS / 2), "{answer:#}");
+    // One segment, whose newest record is a second old.
+    assert!(about(&places[0]["headroom_ms"], 2 * HOUR_MS), "{answer:#}");
+    let bytes = places[0]["lag_bytes"].as_u64().expect("bytes");
+    assert!((140..160).contains(&bytes), "two batches of one small record: {bytes}");
+    assert_eq!(places[0]["lag_bytes_estimated"], false);
+    for caught_up in [&places[1], &places[2]] {
+        assert_eq!(caught_up["verdict"], "caught_up", "{answer:#}");
+        assert_eq!((&caught_up["lag_ms"], &caught_up["lag_bytes"]), (&0.into(), &0.into()), "{answer:#}");
+        assert_eq!(caught_up["headroom_ms"], Value::Null);
+    }
+    // Nobody reads, and two hours are less than a day.
+    let table = stdout(&node.ringlog(&["group", "lag", "g"]));
+    assert!(table.starts_with("LOSING\tgroup g: in 1 h 59 m retention reaches 2 unread records of t-0;"), "{table}");
+    assert_eq!(node.ringlog(&["group", "lag", "g"]).status.code(), Some(0));
+    assert_eq!(node.ringlog(&["group", "lag", "g", "--warn", "1h"]).status.code(), Some(0));
+    assert_eq!(node.ringlog(&["group", "lag", "g", "--warn", "3h"]).status.code(), Some(6));
+}
+
+#[test]
+fn what_was_deleted_unread_is_lost_and_said_first() {
+    let node = TestNode::start("lost");
+    node.create("t", 1, &[("retention.ms", "-1")]);
+    node.produce("t", 0, &[3000, 2000, 1000]);
+    node.commit("late", &[("t", 0, 0)]);
+    node.commit("good", &[("t", 0, 3)]);
+    let before = BTreeMap::from([(at("t", 0), Some(Offset::new(2)))]);
+    node.runtime.block_on(node.admin().delete_records(&before)).expect("deleted");
+    let answer = node.json(&["group", "lag"]);
+    let late = &answer["groups"][0];
+    assert_eq!((&late["group"], &late["verdict"]), (&"late".into(), &"lost".into()), "{answer:#}");
+    assert_eq!((&late["lost_records"], &late["lag_records"]), (&2.into(), &1.into()));
+    assert_eq!(late["partitions"][0]["keeps"], "always", "nothing is deleted by time or size");
+    assert_eq!(answer["groups"][1]["verdict"], "caught_up");
+    let output = node.ringlog(&["group", "lag", "--warn", "1s"]);
+    assert_eq!(output.status.code(), Some(6));
+    assert!(
+        stdout(&output).starts_with("LOST\tgroup late: 2 records were deleted before it read them"),
+        "{}",
+        stdout(&output)
+    );
+}
+
+#[test]
+fn compacted_topics_and_log_append_time_have_no_false_alarms() {
+    let node = TestNode::start("kinds");
+    node.create("appended", 1, &[("message.timestamp.type", "LogAppendTime")]);
+    // The record says that it is old; what counts is when it was appended.
+    node.produce("appended", 0, &[HOUR_MS]);
+    node.create("compacted", 1, &[("cleanup.policy", "compact"), ("retention.ms", "1000")]);
+    node.runtime.block_on(async {
+        let producer = Producer::new(node.client.clone(), ProducerConfig::default()).expect("a producer");
+        let record =
+            Record { topic: "compacted".into(), key: Some("k".into()), value: Some("v".into()), ..Default::default() };
+        producer.send(record).await.expect("taken").wait().await.expect("delivered");
+    });
+    node.commit("g", &[("appended", 0, 0), ("compacted", 0, 0)]);
+    let answer = node.json(&["group", "lag", "g"]);
+    let places = &answer["groups"][0]["partitions"];
+    assert!(about(&places[0]["lag_ms"], 0), "{answer:#}");
+    assert!(about(&places[0]["headroom_ms"], 7 * 24 * HOUR_MS), "{answer:#}");
+    assert_eq!((&places[1]["keeps"], &places[1]["verdict"]), (&"always".into(), &"behind".into()), "{answer:#}");
+}
+
+#[test]
+fn groups_without_commits_or_whose_topic_is_gone_are_told_apart_from_groups_that_are_not_there() {
+    let node = TestNode::start("none");
+    node.create("t", 1, &[]);
+    let config = ConsumerConfig { group: Some(GroupConfig::new("g")), auto_commit: None, ..Default::default() };
+    let mut consumer = Consumer::subscribe(node.client.clone(), config, &["t"]).expect("a consumer");
+    while consumer.positions().next().is_none() {
+        node.runtime.block_on(consumer.poll(Duration::from_millis(100))).expect("polled");
+    }
+    let answer = node.json(&["group", "lag", "g"]);
+    let place = &answer["groups"][0]["partitions"][0];
+    assert_eq!((&place["topic"], &place["verdict"]), (&"t".into(), &"not_committed".into()), "{answer:#}");
+    assert_eq!((&place["lag_records"], &place["log_end_offset"]), (&Value::Null, &0.into()));
+    assert!(place["member"].is_string());
+
+    let output = node.ringlog(&["group", "lag", "nobody"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("there is no group nobody"), "{}", stderr(&output));
+
+    let described = node.json(&["group", "describe", "g"]);
+    let member = &described["groups"][0]["members"][0];
+    assert_eq!(member["assignment"][0]["partitions"], serde_json::json!([0]), "{described:#}");
+    node.runtime.block_on(consumer.close()).expect("closed");
+}
+
+#[test]
+fn a_seek_shows_what_it_does_and_can_be_taken_back() {
+    let node = TestNode::start("seek");
+    node.create("t", 2, &[]);
+    node.produce("t", 0, &[4000, 3000, 2000, 1000]);
+    node.commit("g", &[("t", 0, 3)]);
+    let before = node.committed("g");
+
+    let dry = node.json(&["group", "seek", "g", "--to-earliest", "--dry-run"]);
+    assert_eq!((&dry["dry_run"], &dry["repeated_records"]), (&true.into(), &3.into()), "{dry:#}");
+    assert_eq!(node.committed("g"), before, "a dry run changes nothing");
+    assert_eq!(std::fs::read_dir(&node.folder).expect("a folder").count(), 1, "and writes nothing");
+
+    // A partition without a commit is named, so that taking it back must forget one.
+    let done = node.json(&["group", "seek", "g", "--to-offset", "2", "--topic", "t"]);
+    assert_eq!(node.committed("g"), BTreeMap::from([(at("t", 0), 2), (at("t", 1), 0)]), "{done:#}");
+    assert_eq!(done["partitions"][1]["outside_offset"], 2, "the second log is empty");
+    let undo = done["undo_command"].as_str().expect("a command");
+    let words: Vec<&str> = undo.split(' ').skip(1).collect();
+    let output = node.ringlog(&words);
+    assert_eq!(output.status.code(), Some(0), "{undo}: {}", stderr(&output));
+    assert_eq!(node.committed("g"), before);
+
+    let shifted = node.json(&["group", "seek", "g", "--shift-by", "-2"]);
+    assert_eq!(node.committed("g")[&at("t", 0)], 1, "{shifted:#}");
+    let time = (now_ms() - 2500).to_string();
+    node.json(&["group", "seek", "g", "--to-time", &time, "--dry-run"]);
+    let output = node.ringlog(&["group", "seek", "g", "--to-latest", "--to-file", "no/such/folder/f"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("nothing was changed"), "{}", stderr(&output));
+    assert_eq!(node.committed("g")[&at("t", 0)], 1);
+}
+
+#[test]
+fn groups_with_members_are_neither_moved_nor_deleted() {
+    let node = TestNode::start("active");
+    node.create("t", 1, &[]);
+    let config = ConsumerConfig { group: Some(GroupConfig::new("g")), auto_commit: None, ..Default::default() };
+    let mut consumer = Consumer::subscribe(node.client.clone(), config, &["t"]).expect("a consumer");
+    while consumer.positions().next().is_none() {
+        node.runtime.block_on(consumer.poll(Duration::from_millis(100))).expect("polled");
+    }
+    let output = node.ringlog(&["group", "seek", "g", "--to-latest"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = stderr(&output);
+    assert!(error.contains("is Stable with 1 members"), "{error}");
+    assert!(error.contains("then `ringlog group seek g --to-latest`"), "{error}");
+    let output = node.ringlog(&["group", "delete", "g", "--yes"]);
+    assert!(stderr(&output).contains("stop its members"), "{}", stderr(&output));
+    node.runtime.block_on(consumer.close()).expect("closed");
+
+    node.commit("h", &[("t", 0, 0)]);
+    let dry = node.json(&["group", "delete", "h", "--dry-run"]);
+    assert_eq!((&dry["groups"][0]["committed_partitions"], &dry["groups"][0]["deleted"]), (&1.into(), &false.into()));
+    let output = node.ringlog(&["group", "delete", "h"]);
+    assert_eq!(output.status.code(), Some(2), "without a terminal it cannot ask");
+    assert_eq!(node.json(&["group", "delete", "h", "--yes"])["groups"][0]["deleted"], true);
+    let listed = node.json(&["group", "list"]);
+    assert!(!listed["groups"].as_array().expect("groups").iter().any(|group| group["group"] == "h"), "{listed:#}");
+    assert_eq!(node.ringlog(&["group", "delete", "h", "--yes"]).status.code(), Some(3));
+}
