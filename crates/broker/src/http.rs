@@ -6,11 +6,11 @@
 //! | `/health/live` | 200 as long as the process can answer at all |
 //! | `/health/ready` | 200 once clients can connect, 503 before that and from the moment a stop begins |
 //! | `/version` | the version, as JSON |
+//! | `/debug/bundle` | all that helps to find a fault, as one JSON document (`bundle`) |
 //!
 //! Lives on: the control thread. At most [`HTTP_CONNECTIONS_MAX`] connections are open, and one page that asks the shards
 //! is made at a time; whoever comes then waits.
 
-use std::fmt::Write;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::pin::Pin;
@@ -24,13 +24,14 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use types::limits::HTTP_CONNECTIONS_MAX;
 
 use crate::node::NodeShared;
-use crate::scrape;
+use crate::{bundle, scrape};
 
 /// The version of Kafka whose behaviour is served.
 pub const KAFKA_VERSION: &str = "4.3.1";
@@ -78,9 +79,19 @@ impl Http {
             .route("/metrics", get(metrics))
             .route("/health/live", get(|| async { (StatusCode::OK, "live\n") }))
             .route("/health/ready", get(ready))
-            .route("/version", get(|| async { json(StatusCode::OK, version()) }))
+            .route("/version", get(|| async { as_json(StatusCode::OK, version()) }))
+            .route("/debug/bundle", get(bundle))
             .with_state(self);
         axum::serve(listener, router).await
+    }
+
+    /// In a word, as `/health/ready` says it.
+    fn stage(&self) -> &'static str {
+        match self.stage.load(Ordering::Acquire) {
+            STARTING => "starting",
+            READY => "ready",
+            _ => "stopping",
+        }
     }
 
     /// Clients can connect from now on.
@@ -157,48 +168,37 @@ async fn metrics(State(http): State<Arc<Http>>) -> Response {
     let node = http.node.get().and_then(Weak::upgrade);
     let Some(node) = node else { return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response() };
     let _alone = http.asks_shards.lock().await;
-    let text = scrape::page(&node).await;
+    let text = scrape::page(&node, http.stage()).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
+async fn bundle(State(http): State<Arc<Http>>) -> Response {
+    let node = http.node.get().and_then(Weak::upgrade);
+    let Some(node) = node else { return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response() };
+    let _alone = http.asks_shards.lock().await;
+    let document = bundle::document(&node, http.stage()).await;
+    as_json(StatusCode::OK, format!("{document}\n"))
+}
+
 async fn ready(State(http): State<Arc<Http>>) -> Response {
-    match http.stage.load(Ordering::Acquire) {
-        READY => {
-            let node = http.node.get().and_then(Weak::upgrade);
-            let refusals: Vec<String> =
-                node.iter().flat_map(|node| node.log_dirs.iter()).filter_map(|dir| dir.refusal()).collect();
-            // Fetch, deletion and retention go on when produce is refused, so the node stays ready, and says so.
-            json(StatusCode::OK, format!("{{\"status\":\"ready\",\"produce_refused\":{}}}\n", json_list(&refusals)))
-        }
-        STARTING => json(StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"starting\"}\n".to_owned()),
-        _ => json(StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"stopping\"}\n".to_owned()),
+    let stage = http.stage();
+    if stage != "ready" {
+        return as_json(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", json!({ "status": stage })));
     }
+    let node = http.node.get().and_then(Weak::upgrade);
+    let refusals: Vec<String> =
+        node.iter().flat_map(|node| node.log_dirs.iter()).filter_map(|dir| dir.refusal()).collect();
+    // Fetch, deletion and retention go on when produce is refused, so the node stays ready, and says so.
+    as_json(StatusCode::OK, format!("{}\n", json!({ "status": stage, "produce_refused": refusals })))
 }
 
 fn version() -> String {
-    format!(
-        "{{\"name\":\"ringlog\",\"version\":\"{}\",\"kafka_version\":\"{KAFKA_VERSION}\"}}\n",
-        env!("CARGO_PKG_VERSION")
-    )
+    let version = env!("CARGO_PKG_VERSION");
+    format!("{}\n", json!({ "name": "ringlog", "version": version, "kafka_version": KAFKA_VERSION }))
 }
 
-fn json(status: StatusCode, body: String) -> Response {
+fn as_json(status: StatusCode, body: String) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
-}
-
-fn json_list(texts: &[String]) -> String {
-    let quoted = texts.iter().map(|text| {
-        let mut out = String::from("\"");
-        for char in text.chars() {
-            match char {
-                '"' | '\\' => out.extend(['\\', char]),
-                char if char < ' ' => drop(write!(out, "\\u{:04x}", u32::from(char))),
-                char => out.push(char),
-            }
-        }
-        out + "\""
-    });
-    format!("[{}]", quoted.collect::<Vec<_>>().join(","))
 }
 
 #[cfg(test)]
@@ -233,7 +233,7 @@ mod tests {
         assert!(get(address, "/nothing").starts_with("HTTP/1.1 404"));
         http.stage.store(READY, Ordering::Release);
         let answer = get(address, "/health/ready");
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\"produce_refused\":[]}\n"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"produce_refused\":[]"), "{answer}");
         http.set_stopping();
         assert!(get(address, "/health/ready").ends_with("{\"status\":\"stopping\"}\n"));
     }

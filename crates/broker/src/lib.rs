@@ -4,6 +4,7 @@
 //! `produce` and `fetch` (the two paths), `partition` (the log's hands), `shard_state`, `mail`, `control`, `config`;
 //! [`inspect`] and [`offline`] are for folders that no node has.
 
+mod bundle;
 mod cleaner;
 pub mod config;
 mod connection;
@@ -27,6 +28,7 @@ pub mod offline;
 mod partition;
 pub mod preflight;
 mod produce;
+pub mod recent_log;
 mod reply;
 mod request;
 mod scrape;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use shard::probe::Space;
 use shard::{HelperSpec, Maintenance, Writeback};
 use storage::LastStop;
 use types::{DirectoryId, TopicId, TopicPartition};
@@ -274,10 +275,15 @@ impl LogDir {
         self.refuses.load(Ordering::Relaxed) && !self.full.load(Ordering::Relaxed)
     }
 
+    /// The free bytes that are kept here: as configured, or the smaller of 1 GiB and 5 %.
+    pub(crate) fn reserve_bytes(&self, configured: Option<u64>, space: Space) -> u64 {
+        configured.unwrap_or_else(|| (space.total_bytes / 20).min(1 << 30))
+    }
+
     /// Compares the free space with the reserve; refuses or heals.
     pub(crate) fn check_space(&self, reserve_bytes: Option<u64>) {
         let Ok(space) = shard::probe::space(&self.path) else { return };
-        let reserve = reserve_bytes.unwrap_or_else(|| (space.total_bytes / 20).min(1 << 30));
+        let reserve = self.reserve_bytes(reserve_bytes, space);
         let full = space.free_bytes < reserve;
         if full == self.full.load(Ordering::Relaxed) {
             return;

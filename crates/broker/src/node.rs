@@ -88,6 +88,12 @@ impl Offline {
         self.reasons.read().expect("never held across a panic").len()
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<(PartitionKey, String)> {
+        let reasons = self.reasons.read().expect("never held across a panic");
+        reasons.iter().map(|(key, reason)| (*key, reason.clone())).collect()
+    }
+
     pub(crate) fn reason(&self, key: PartitionKey) -> Option<String> {
         if !self.any.load(Ordering::Acquire) {
             return None;

@@ -20,7 +20,7 @@ use crate::http::KAFKA_VERSION;
 use crate::metrics::ShardMetrics;
 use crate::node::NodeShared;
 use crate::partition::Partition;
-use crate::shard_state::ShardFacts;
+use crate::shard_state::{ShardFacts, ShardState};
 
 /// Ticks of CPU time in a second, as `/proc` counts them on every Linux architecture we build for (USER_HZ).
 const CPU_TICKS_PER_S: u64 = 100;
@@ -34,27 +34,51 @@ type Told<T, N> = (&'static str, &'static str, fn(&T) -> N);
 /// What is told of one partition.
 pub(crate) struct PartitionFacts {
     pub(crate) name: TopicPartition,
+    pub(crate) shard: u16,
     /// The place of its log directory among the node's.
     pub(crate) log_dir: usize,
+    pub(crate) leader_epoch: i32,
     pub(crate) log_start: Offset,
+    pub(crate) last_stable: Offset,
     pub(crate) high_watermark: Offset,
     pub(crate) log_end: Offset,
+    pub(crate) recovery_point: Offset,
     pub(crate) size_bytes: u64,
     pub(crate) unsynced_bytes: u64,
+    pub(crate) queued_bytes: u64,
+    pub(crate) segments: usize,
+    /// Replies that wait for a write or for the high watermark.
+    pub(crate) waiting: usize,
+    /// Why it takes no records, if it does not.
+    pub(crate) refuses: Option<&'static str>,
 }
 
 impl PartitionFacts {
-    fn of(partition: &Partition, node: &NodeShared) -> Self {
+    fn of(partition: &Partition, state: &ShardState) -> Self {
         let visible = partition.visible();
-        let log_dir = node.log_dirs.iter().position(|dir| Arc::ptr_eq(dir, &partition.log_dir));
+        let log_dir = state.node.log_dirs.iter().position(|dir| Arc::ptr_eq(dir, &partition.log_dir));
         partition.with_log(|log| Self {
             name: partition.name.clone(),
+            shard: state.id.index() as u16,
             log_dir: log_dir.unwrap_or(0),
+            leader_epoch: partition.epoch().value(),
             log_start: visible.log_start,
+            last_stable: visible.last_stable,
             high_watermark: visible.high_watermark,
             log_end: log.offsets().written,
+            recovery_point: log.recovery_point(),
             size_bytes: log.size_bytes(),
             unsynced_bytes: log.unsynced_bytes(),
+            queued_bytes: log.queued_bytes(),
+            segments: log.segment_count(),
+            waiting: partition.waiting(),
+            refuses: if log.poisoned().is_some() {
+                Some("its log directory failed")
+            } else if log.awaits_new_epoch() {
+                Some("an append failed, and it waits for a new leader epoch")
+            } else {
+                None
+            },
         })
     }
 }
@@ -67,7 +91,7 @@ pub(crate) async fn partitions(node: &Arc<NodeShared>) -> Vec<PartitionFacts> {
         while let Some(number) = from {
             let slice = node.ask(shard, move |state| {
                 let (partitions, next) = state.partitions_from(number, SCRAPE_PARTITIONS_MAX);
-                let facts = |partition: &Rc<Partition>| PartitionFacts::of(partition, &state.node);
+                let facts = |partition: &Rc<Partition>| PartitionFacts::of(partition, state);
                 (partitions.iter().map(facts).collect::<Vec<_>>(), next)
             });
             // A shard that has ended has no partitions.
@@ -81,15 +105,21 @@ pub(crate) async fn partitions(node: &Arc<NodeShared>) -> Vec<PartitionFacts> {
 }
 
 /// The whole page.
-pub(crate) async fn page(node: &Arc<NodeShared>) -> String {
+pub(crate) async fn page(node: &Arc<NodeShared>, stage: &str) -> String {
+    page_of(node, &partitions(node).await, stage).await
+}
+
+/// The page over what the shards told of their partitions.
+pub(crate) async fn page_of(node: &Arc<NodeShared>, partitions: &[PartitionFacts], stage: &str) -> String {
     let mut page = Page::default();
-    let partitions = partitions(node).await;
+    let help = "1 while clients can connect and the node does not stop; /health/ready.";
+    page.single("ringlog_ready", Kind::Gauge, help, u8::from(stage == "ready"));
     node_families(&mut page, node);
     requests(&mut page, node);
     connections(&mut page, node);
     shards(&mut page, node).await;
-    log_dirs(&mut page, node, &partitions);
-    each_partition(&mut page, &partitions).await;
+    log_dirs(&mut page, node, partitions);
+    each_partition(&mut page, partitions).await;
     process(&mut page);
     page.into_text()
 }
@@ -230,6 +260,7 @@ async fn shards(page: &mut Page, node: &Arc<NodeShared>) {
 struct LogDirFacts {
     path: String,
     space: Option<shard::probe::Space>,
+    reserve_bytes: Option<u64>,
     refuses_produce: bool,
     poisoned: bool,
     partitions: usize,
@@ -249,9 +280,11 @@ fn log_dirs(page: &mut Page, node: &NodeShared, partitions: &[PartitionFacts]) {
         for shard in node.metrics.shards() {
             fsyncs.merge(&shard.fsyncs[at].counts());
         }
+        let space = shard::probe::space(&dir.path).ok();
         LogDirFacts {
             path: dir.path.display().to_string(),
-            space: shard::probe::space(&dir.path).ok(),
+            space,
+            reserve_bytes: space.map(|space| dir.reserve_bytes(node.config.disk_reserve_bytes, space)),
             refuses_produce: dir.refusal().is_some(),
             poisoned: dir.is_poisoned(),
             partitions: dir.partitions(),
@@ -284,6 +317,9 @@ fn log_dirs(page: &mut Page, node: &NodeShared, partitions: &[PartitionFacts]) {
     });
     numbers("ringlog_log_dir_free_bytes", gauge, "Free bytes of the log directory's file system.", |dir| {
         dir.space.map(|space| space.free_bytes)
+    });
+    numbers("ringlog_log_dir_reserve_bytes", gauge, "Free bytes below which produce is refused.", |dir| {
+        dir.reserve_bytes
     });
     numbers("ringlog_log_dir_size_bytes", gauge, "Bytes of all segments in the log directory.", |dir| {
         Some(dir.size_bytes)

@@ -793,6 +793,18 @@ impl PartitionLog {
         self.segments.iter().map(|segment| segment.bytes.saturating_sub(segment.synced_bytes)).sum()
     }
 
+    /// Bytes taken and not yet handed to the disk.
+    #[must_use]
+    pub fn queued_bytes(&self) -> u64 {
+        self.queued_bytes
+    }
+
+    /// How many segments there are.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
     /// Whether `segment` is the one that takes appends.
     #[must_use]
     pub fn is_active(&self, segment: SegmentId) -> bool {

@@ -74,6 +74,24 @@ pub const HELPER_QUEUE_MAX: usize = 16_384;
 /// Partitions that a shard tells a scrape of at one go: some ten microseconds, between which it does its own work.
 pub const SCRAPE_PARTITIONS_MAX: usize = 128;
 
+/// Partitions, and topics, that a debug bundle tells of one by one: some 4 MB of JSON. The rest is a number in it.
+pub const BUNDLE_PARTITIONS_MAX: usize = 10_000;
+
+/// Lines of the log that a debug bundle holds.
+pub const LOG_LINES_KEPT_MAX: usize = 1000;
+
+/// Bytes of each of them; what is longer is cut.
+pub const LOG_LINE_KEPT_BYTES_MAX: usize = 4096;
+
+/// Lines that one cause may put into the log in [`LOG_WINDOW_MS`]; the rest is counted, and the count told.
+pub const LOG_LINES_PER_WINDOW_MAX: u32 = 30;
+
+/// Milliseconds over which lines of one cause are counted.
+pub const LOG_WINDOW_MS: u64 = 10_000;
+
+/// Causes whose lines are counted apart; further ones are counted together by their place in the code.
+pub const LOG_CAUSES_MAX: usize = 1024;
+
 /// Connections of the HTTP listener at once; more wait in its backlog.
 pub const HTTP_CONNECTIONS_MAX: usize = 64;
 
