@@ -1,5 +1,8 @@
 //! `ringlog generate`: files made from what the program itself knows.
 
+mod grafana;
+mod prometheus;
+
 use clap::{CommandFactory, Subcommand};
 use clap_complete::Shell;
 
@@ -26,6 +29,11 @@ pub(crate) enum Generate {
         /// Only this document; without, their names
         name: Option<String>,
     },
+    /// A Prometheus configuration, and alert rules
+    #[command(subcommand)]
+    Prometheus(prometheus::Prometheus),
+    /// A dashboard for Grafana's import: `ringlog generate grafana > ringlog.json`
+    Grafana,
 }
 
 impl Generate {
@@ -36,6 +44,8 @@ impl Generate {
                 clap_complete::generate(*shell, &mut crate::Cli::command(), "ringlog", &mut script);
                 print_text(&String::from_utf8_lossy(&script))
             }
+            Self::Prometheus(prometheus) => prometheus.run(),
+            Self::Grafana => grafana::run(),
             Self::Schema { name: None } => {
                 let names: String = schemas::all().iter().map(|schema| format!("{}\n", schema.name)).collect();
                 print_text(&names)

@@ -6,12 +6,14 @@
 
 mod bench;
 mod config;
+mod debug;
 mod doctor;
 mod failure;
 mod generate;
 mod group;
 mod load;
 mod log;
+mod logging;
 mod output;
 mod schemas;
 mod serve;
@@ -31,7 +33,7 @@ Examples:
   ringlog config explain log.retention.hours           what a setting means, takes and does here
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 unreachable or timed out, 5 done in part,
-6 verdict not met (doctor, group lag --warn, log verify, log repair, bench).";
+6 verdict not met (doctor, group lag --warn, log verify, log repair).";
 
 #[derive(Parser)]
 #[command(name = "ringlog", version, about = "A Kafka-compatible log node", after_help = AFTER_HELP)]
@@ -58,10 +60,13 @@ enum Command {
     /// Read, check, adopt and repair partition folders while no node has them
     #[command(subcommand)]
     Log(log::LogCommand),
-    /// Measure a broker with a workload, and a machine's disk and network
+    /// Measure a machine's disk and network
     #[command(subcommand)]
     Bench(bench::BenchCommand),
-    /// Generate files: completions for a shell, schemas of the documents printed
+    /// Gather what somebody else needs to find a fault
+    #[command(subcommand)]
+    Debug(debug::DebugCommand),
+    /// Generate files: completions, schemas of the documents printed, Prometheus configuration and alerts, a dashboard
     #[command(subcommand)]
     Generate(generate::Generate),
 }
@@ -75,6 +80,7 @@ fn main() -> ExitCode {
         Command::Group(group) => group.run(),
         Command::Log(log) => log.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Debug(debug) => debug.run(),
         Command::Generate(generate) => generate.run(),
     };
     match done {

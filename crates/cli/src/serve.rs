@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::notice_lines;
 use crate::failure::{Code, Failure};
 use crate::load::Source;
+use crate::logging;
 
 /// How often the node is asked whether it is still well.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
@@ -69,11 +70,7 @@ impl Serve {
                 .map_err(|error| Failure::new(Code::Usage, format!("--log-level {filter}: {error}")))?,
             None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
         };
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-        match self.log_format {
-            LogFormat::Text => log.with_ansi(use_colour()).init(),
-            LogFormat::Json => log.json().flatten_event(true).init(),
-        }
+        logging::start(filter, self.log_format == LogFormat::Json, use_colour());
         Ok(())
     }
 }
@@ -142,7 +139,9 @@ fn greeting(config: &Config, facts: &Facts, report: &StartReport) -> String {
         );
     }
     match &report.http {
-        Some(address) => line("http", &format!("http://{}/metrics, /health/ready, /version", typed(address))),
+        Some(address) => {
+            line("http", &format!("http://{}/metrics, /health/ready, /version, /debug/bundle", typed(address)))
+        }
         None => line("http", "off (ringlog.http.listener is empty)"),
     }
     let appends = match config.append_backend {
@@ -249,6 +248,7 @@ async fn run_until_signal(node: Node, signals: &mut Signals) -> Result<(), Failu
         tokio::select! {
             () = signals.next() => break,
             () = tokio::time::sleep(WATCH_EVERY) => {
+                logging::tell_left_out();
                 if node.has_failed() {
                     let why = "a shard has ended by itself, so the node stops: please report the log above";
                     return Err(Failure::new(Code::Failed, why));
@@ -256,6 +256,7 @@ async fn run_until_signal(node: Node, signals: &mut Signals) -> Result<(), Failu
             }
         }
     }
+    logging::tell_all_left_out();
     tracing::info!(connections = node.connections(), "stopping");
     let mut stopping = tokio::task::spawn_blocking(move || node.stop());
     tokio::select! {

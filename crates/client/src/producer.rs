@@ -53,9 +53,7 @@ impl Acks {
         }
     }
 
-    /// As requests carry it.
-    #[must_use]
-    pub fn code(self) -> i16 {
+    fn code(self) -> i16 {
         match self {
             Self::None => 0,
             Self::Leader => 1,
