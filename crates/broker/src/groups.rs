@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 use types::limits::INFLATED_BATCH_BYTES_MAX;
 use types::{ErrorCode, Offset, PartitionIndex, TopicId};
 
+use crate::lag::{self, Cursor, Place};
 use crate::mail::PartitionKey;
 use crate::node::NodeShared;
 use crate::partition::Partition;
@@ -144,6 +145,26 @@ pub(crate) async fn offsets_topic(state: &Rc<ShardState>) -> Result<Rc<TopicView
         _ => tracing::debug!(topic = OFFSETS_TOPIC, "topic not created: the node stops"),
     }
     state.topic(OFFSETS_TOPIC).ok_or(ErrorCode::CoordinatorNotAvailable)
+}
+
+/// What groups on this shard have committed, from `cursor` on until there are about `offsets_max`; and where to go on.
+pub(crate) fn committed(state: &ShardState, cursor: Cursor, offsets_max: usize) -> (Vec<Place>, Option<Cursor>) {
+    let coordinators = state.groups.coordinators.borrow();
+    let (first, mut after) = cursor;
+    let mut places = Vec::new();
+    for (index, hosted) in coordinators.range(first..) {
+        let after = after.take();
+        let Stage::Active(host) = &*hosted.stage.borrow() else { continue };
+        let (offsets, next) = host.machine().offsets_after(after.as_ref(), offsets_max - places.len());
+        places.extend(offsets.into_iter().filter_map(|offset| lag::place(state, offset)));
+        if next.is_some() {
+            return (places, Some((*index, next)));
+        }
+        if offsets_max <= places.len() {
+            return (places, index.value().checked_add(1).map(|index| (PartitionIndex::new(index), None)));
+        }
+    }
+    (places, None)
 }
 
 /// The shard's partitions are open: load the coordinators of those that are offsets partitions.

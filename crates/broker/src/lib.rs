@@ -18,6 +18,7 @@ mod handlers;
 mod http;
 mod in_flight;
 pub mod inspect;
+mod lag;
 pub mod lifecycle;
 mod log_dirs;
 mod mail;

@@ -165,6 +165,7 @@ pub fn start(config: Config) -> Result<Node, StartError> {
         shards,
         endpoints: endpoints.clone(),
         metrics: Metrics::new(shards, log_dirs.len()),
+        lags: crate::lag::Lags::default(),
         log_dirs,
         control: control.handle.clone(),
         offline: Offline::default(),

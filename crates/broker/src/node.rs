@@ -14,6 +14,7 @@ use types::ShardId;
 
 use crate::config::{Config, Endpoint};
 use crate::control::ControlHandle;
+use crate::lag::Lags;
 use crate::log_dirs::LogDir;
 use crate::mail::{Mail, PartitionKey};
 use crate::metrics::{ConnectionRefusal, Metrics};
@@ -31,6 +32,7 @@ pub(crate) struct NodeShared {
     pub(crate) connections: Connections,
     pub(crate) offline: Offline,
     pub(crate) metrics: Metrics,
+    pub(crate) lags: Lags,
     /// The ways to the shards, for who is none of them.
     pub(crate) mailboxes: Mailboxes<Mail>,
     /// What requests of the whole node may hold in memory.

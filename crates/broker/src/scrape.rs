@@ -17,6 +17,7 @@ use types::{Offset, TopicPartition};
 
 use crate::exposition::{Kind, Page, seconds};
 use crate::http::KAFKA_VERSION;
+use crate::lag;
 use crate::metrics::ShardMetrics;
 use crate::node::NodeShared;
 use crate::partition::Partition;
@@ -120,6 +121,7 @@ pub(crate) async fn page_of(node: &Arc<NodeShared>, partitions: &[PartitionFacts
     shards(&mut page, node).await;
     log_dirs(&mut page, node, partitions);
     each_partition(&mut page, partitions).await;
+    lag::families(&mut page, node).await;
     process(&mut page);
     page.into_text()
 }

@@ -1,6 +1,8 @@
 //! `ringlog group` against a running node.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -19,6 +21,7 @@ struct TestNode {
     node: Option<broker::Node>,
     folder: PathBuf,
     address: String,
+    http: SocketAddr,
     client: Client,
     runtime: tokio::runtime::Runtime,
 }
@@ -32,7 +35,7 @@ impl TestNode {
             &log_dirs,
             "listeners=PLAINTEXT://127.0.0.1:0",
             "ringlog.shards=2",
-            "ringlog.http.listener=",
+            "ringlog.http.listener=127.0.0.1:0",
             "offsets.topic.num.partitions=2",
             "group.initial.rebalance.delay.ms=0",
         ];
@@ -41,9 +44,10 @@ impl TestNode {
         }
         let node = broker::start(Config::prove(raw, Dynamic::NONE).expect("a config")).expect("a node");
         let address = node.report().listening[0].to_string();
+        let http = node.report().http.expect("an HTTP listener");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("made");
         let client = runtime.block_on(Client::connect(ClientConfig::new(&address))).expect("connected");
-        Self { node: Some(node), folder, address, client, runtime }
+        Self { node: Some(node), folder, address, http, client, runtime }
     }
 
     fn admin(&self) -> Admin {
@@ -292,4 +296,61 @@ fn groups_with_members_are_neither_moved_nor_deleted() {
     let listed = node.json(&["group", "list"]);
     assert!(!listed["groups"].as_array().expect("groups").iter().any(|group| group["group"] == "h"), "{listed:#}");
     assert_eq!(node.ringlog(&["group", "delete", "h", "--yes"]).status.code(), Some(3));
+}
+
+/// The value of each lag sample whose labels hold all of `labels`, by the metric's name.
+fn lag_samples(node: &TestNode, labels: &[&str]) -> BTreeMap<String, f64> {
+    let mut stream = TcpStream::connect(node.http).expect("connected");
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).expect("answered");
+    let samples = page.lines().filter(|line| labels.iter().all(|label| line.contains(label)));
+    let value = |line: &str| {
+        let (name, rest) = line.split_once('{')?;
+        Some((name.to_owned(), rest.rsplit_once(' ')?.1.parse().ok()?))
+    };
+    samples.filter_map(value).filter(|(name, _): &(String, f64)| name.starts_with("ringlog_group_")).collect()
+}
+
+#[test]
+fn metrics_tell_the_same_lag_with_the_owner_and_follow_commits_and_deletions() {
+    let node = TestNode::start("metrics");
+    node.create("t", 2, &[("retention.ms", "7200000"), ("ringlog.owner", "team-a")]);
+    node.produce("t", 0, &[HOUR_MS, HOUR_MS / 2, 1000]);
+    node.commit("g", &[("t", 0, 1), ("t", 1, 0)]);
+    let labels = ["group=\"g\"", "topic=\"t\"", "partition=\"0\"", "owner=\"team-a\""];
+    let samples = lag_samples(&node, &labels);
+    assert_eq!(
+        (samples["ringlog_group_lag_records"], samples["ringlog_group_lost_records"]),
+        (2.0, 0.0),
+        "{samples:?}"
+    );
+    assert!((140.0..160.0).contains(&samples["ringlog_group_lag_bytes"]), "{samples:?}");
+    assert!((1800.0..1860.0).contains(&samples["ringlog_group_lag_seconds"]), "{samples:?}");
+    assert!((7100.0..7200.0).contains(&samples["ringlog_group_retention_headroom_seconds"]), "{samples:?}");
+    let empty = lag_samples(&node, &["partition=\"1\"", "topic=\"t\""]);
+    assert_eq!(
+        (empty["ringlog_group_lag_seconds"], empty.len()),
+        (0.0, 4),
+        "no headroom where nothing is unread: {empty:?}"
+    );
+
+    node.commit("g", &[("t", 0, 2)]);
+    let before = BTreeMap::from([(at("t", 0), Some(Offset::new(3)))]);
+    node.runtime.block_on(node.admin().delete_records(&before)).expect("deleted");
+    // What was found is told again until it is some seconds old.
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        let samples = lag_samples(&node, &labels);
+        if samples["ringlog_group_lost_records"] == 1.0 {
+            assert_eq!(
+                (samples["ringlog_group_lag_records"], samples["ringlog_group_lag_bytes"]),
+                (0.0, 0.0),
+                "{samples:?}"
+            );
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{samples:?}");
+        std::thread::sleep(Duration::from_millis(500));
+    }
 }

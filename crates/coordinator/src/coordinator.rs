@@ -1,12 +1,13 @@
 //! The machine: which group a command is about, and the offsets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use machine::{Decision, Machine, Ticket};
 use types::limits::STRING_BYTES_MAX;
-use types::{ErrorCode, Now, Offset, Timestamp};
+use types::{ErrorCode, Now, Offset, PartitionIndex, Timestamp};
 
 use crate::command::{
     Answered, Command, CommitOffsets, DeleteOffsets, DeletedTopic, DescribedGroup, FetchOffsets, FetchedPartition,
@@ -26,6 +27,19 @@ pub struct GroupCoordinator {
     config: GroupConfig,
     groups: BTreeMap<Arc<str>, Group>,
     timers: Timers,
+}
+
+/// What one group has committed for one partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupOffset {
+    /// The group.
+    pub group: Arc<str>,
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// The next record to read.
+    pub offset: Offset,
 }
 
 impl GroupCoordinator {
@@ -56,6 +70,26 @@ impl GroupCoordinator {
     #[must_use]
     pub fn offsets(&self) -> usize {
         self.groups.values().flat_map(|group| group.offsets.topics.values()).map(BTreeMap::len).sum()
+    }
+
+    /// What groups after `after` have committed, by group, whole groups until there are `offsets_max`; and the group to go
+    /// on after, if there are more.
+    #[must_use]
+    pub fn offsets_after(&self, after: Option<&Arc<str>>, offsets_max: usize) -> (Vec<GroupOffset>, Option<Arc<str>>) {
+        let mut offsets = Vec::new();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for (id, group) in self.groups.range::<Arc<str>, _>((from, Bound::Unbounded)) {
+            for (topic, partitions) in &group.offsets.topics {
+                offsets.extend(partitions.iter().filter_map(|(partition, committed)| {
+                    let (group, topic) = (Arc::clone(id), Arc::clone(topic));
+                    Some(GroupOffset { group, topic, partition: *partition, offset: committed.offset? })
+                }));
+            }
+            if offsets_max <= offsets.len() {
+                return (offsets, Some(Arc::clone(id)));
+            }
+        }
+        (offsets, None)
     }
 
     /// A group with all it needs to act; `None` if there is none of this id.

@@ -34,7 +34,7 @@ pub use command::{
     JoinReply, LeaveGroup, LeaveReply, Leaver, Left, ListGroups, ListedGroup, Reply, SyncGroup, SyncReply, TopicErrors,
 };
 pub use config::GroupConfig;
-pub use coordinator::GroupCoordinator;
+pub use coordinator::{GroupCoordinator, GroupOffset};
 pub use group::GroupState;
 pub use offsets::CommittedOffset;
 pub use records::{GroupRecord, MemberRecord, Record, RecordFault};

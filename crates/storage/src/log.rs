@@ -811,6 +811,13 @@ impl PartitionLog {
         self.segments.back().is_some_and(|active| active.id == segment)
     }
 
+    /// Counts changes after which positions found earlier may lie elsewhere: what was found under another number is to
+    /// be looked up again.
+    #[must_use]
+    pub fn layout(&self) -> u64 {
+        self.layout
+    }
+
     /// The segments, oldest first.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentInfo> {

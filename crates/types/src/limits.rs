@@ -242,3 +242,9 @@ pub const LOAD_UNSENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Positions of readers that one DescribeLogDirs request may ask about, all topics together. Each is looked up in an
 /// index and a batch; a client asks for more in several requests.
 pub const LOG_DIR_POSITIONS_MAX: usize = 10_000;
+
+/// Pairs of a group and a partition whose lag a scrape tells, each with five series; the rest is a number of its own.
+pub const LAG_SERIES_MAX: usize = 20_000;
+
+/// Milliseconds for which a scrape tells the lag found by an earlier one.
+pub const LAG_AGE_MS_MAX: u64 = 10_000;

@@ -199,8 +199,8 @@ async fn look_here(state: &Rc<ShardState>, asked: Asked) -> Answers {
         let Some(partition) = state.partition(key) else { continue };
         let mut unread = Vec::with_capacity(offsets.len());
         for offset in offsets {
-            match unread::look(state, &partition, offset).await {
-                Ok(found) => unread.push(found),
+            match unread::look(state, &partition, offset, None).await {
+                Ok((found, _)) => unread.push(found),
                 Err(error) => tracing::warn!(partition = %name, %offset, %error, "what is unread cannot be looked up"),
             }
             // A long list takes its turns with everything else.
