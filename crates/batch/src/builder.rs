@@ -1,13 +1,13 @@
 //! Makes batches: for clients, coordinators, the controller and tests.
 
 use bytes::{Bytes, BytesMut};
-use types::limits::BATCH_HEADER_BYTES;
+use types::limits::{BATCH_HEADER_BYTES, BATCH_OVERHEAD_BYTES};
 use types::{LeaderEpoch, Offset, Timestamp};
 
 use crate::codec::{self, Codec};
 use crate::header::{
-    AT_ATTRIBUTES, AT_BASE_SEQUENCE, AT_BASE_TIMESTAMP, AT_COUNT, AT_LAST_OFFSET_DELTA, AT_LEADER_EPOCH, AT_MAGIC,
-    AT_MAX_TIMESTAMP, AT_PRODUCER_EPOCH, AT_PRODUCER_ID, Attributes, BatchError, MAGIC, Producer, array, put,
+    AT_ATTRIBUTES, AT_BASE_SEQUENCE, AT_BASE_TIMESTAMP, AT_COUNT, AT_LAST_OFFSET_DELTA, AT_LEADER_EPOCH, AT_LENGTH,
+    AT_MAGIC, AT_MAX_TIMESTAMP, AT_PRODUCER_EPOCH, AT_PRODUCER_ID, Attributes, BatchError, MAGIC, Producer, array, put,
     stamp_crc,
 };
 use crate::varint::{len_i32, len_i64, put_i32, put_i64};
@@ -221,6 +221,21 @@ fn put_nullable(out: &mut Vec<u8>, part: Option<&[u8]>) {
 
 fn len_nullable(part: Option<&[u8]>) -> usize {
     part.map_or(1, |part| len_i32(part.len() as i32) + part.len())
+}
+
+/// Makes a batch of the first `records` records of an uncompressed one: length, count and last offset are set, the CRC is
+/// left to [`restamp`]. `batch` ends where the last of these records does, so that one pre-encoded batch serves for every
+/// smaller one.
+///
+/// # Panics
+/// If `batch` is shorter than a header, or `records` is not above 0: the caller has built it.
+pub fn keep_front(batch: &mut [u8], records: i32) {
+    assert!(BATCH_HEADER_BYTES <= batch.len());
+    assert!(0 < records);
+    let length = (batch.len() - BATCH_OVERHEAD_BYTES) as i32;
+    put(batch, AT_LENGTH, length.to_be_bytes());
+    put(batch, AT_LAST_OFFSET_DELTA, (records - 1).to_be_bytes());
+    put(batch, AT_COUNT, records.to_be_bytes());
 }
 
 /// Moves a built batch to another base timestamp (all its records move along) and, if given, another producer place,

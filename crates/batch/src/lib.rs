@@ -18,7 +18,7 @@ pub mod produce;
 pub mod records;
 pub mod varint;
 
-pub use builder::{BatchBuilder, restamp};
+pub use builder::{BatchBuilder, keep_front, restamp};
 pub use codec::{Codec, recompress};
 pub use crc::crc32c;
 pub use filter::{Filtered, Retention, filter};

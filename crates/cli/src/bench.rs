@@ -1,7 +1,9 @@
 //! `ringlog bench`: what a broker does, and what its machine could do. One file a command.
 
 pub(crate) mod disk;
+mod live;
 pub(crate) mod net;
+mod run;
 
 use std::path::PathBuf;
 
@@ -13,6 +15,8 @@ use crate::failure::{Code, Failure};
 /// The commands.
 #[derive(Subcommand)]
 pub(crate) enum BenchCommand {
+    /// Run a workload against a broker that is there: rate, latency, lag, what it costs
+    Run(run::Run),
     /// What a folder's disk can do: writing from front to end, and fdatasync by size, by batch and by files
     Disk(disk::BenchDisk),
     /// What the network can do: bytes each way and the round trip, over loopback or to another machine
@@ -22,6 +26,7 @@ pub(crate) enum BenchCommand {
 impl BenchCommand {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         match self {
+            Self::Run(run) => run.run(),
             Self::Disk(disk) => disk.run(),
             Self::Net(net) => net.run(),
         }

@@ -33,7 +33,7 @@ Examples:
   ringlog config explain log.retention.hours           what a setting means, takes and does here
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 unreachable or timed out, 5 done in part,
-6 verdict not met (doctor, group lag --warn, log verify, log repair).";
+6 verdict not met (doctor, group lag --warn, log verify, log repair, bench).";
 
 #[derive(Parser)]
 #[command(name = "ringlog", version, about = "A Kafka-compatible log node", after_help = AFTER_HELP)]
@@ -60,7 +60,7 @@ enum Command {
     /// Read, check, adopt and repair partition folders while no node has them
     #[command(subcommand)]
     Log(log::LogCommand),
-    /// Measure a machine's disk and network
+    /// Measure a broker with a workload, and a machine's disk and network
     #[command(subcommand)]
     Bench(bench::BenchCommand),
     /// Gather what somebody else needs to find a fault

@@ -167,6 +167,12 @@ impl Client {
         })
     }
 
+    /// The nodes as the last answer named them, by id.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<Node> {
+        self.state().nodes.values().cloned().collect()
+    }
+
     /// Every topic, asked for now, by name.
     ///
     /// # Errors

@@ -53,7 +53,9 @@ impl Acks {
         }
     }
 
-    fn code(self) -> i16 {
+    /// As requests carry it.
+    #[must_use]
+    pub fn code(self) -> i16 {
         match self {
             Self::None => 0,
             Self::Leader => 1,

@@ -1,28 +1,46 @@
-//! The load generator: drives any Kafka-compatible broker with a workload and says what came out.
+//! The load generator: drives any Kafka-compatible broker with a workload and says what came out. Needs no io_uring.
 //!
 //! Read in this order: [`workload`] (what is asked), [`outcome`] (what a run yields), [`verdict`] (how the one is held
-//! against the other). Around it: [`driver`] (targets, and nodes that are started for a run), [`machine`] (what a result was
-//! measured on), [`limits`] (what that machine could do without a broker), [`plan`] (what a workload needs), [`stats`]
-//! (whether two sets of runs differ).
+//! against the other), [`run()`] (what happens between). Around it: [`driver`] (targets, and nodes that are started for a
+//! run), [`machine`] (what a result was measured on), [`limits`] (what that machine could do without a broker), [`plan`]
+//! (what a workload needs), [`stats`] (whether two sets of runs differ). Inside: `producer` gathers due messages into
+//! batches and sends them, `worker` is the thread it runs on, `consumers` read and check (`stamp`, `check`), `template`
+//! encodes ahead.
 
+mod arrivals;
+mod ceiling;
+mod check;
+mod clock;
 pub mod compare;
+mod consumers;
 pub mod driver;
+mod follow;
+mod intervals;
 pub mod limits;
 pub mod machine;
 pub mod omb;
 pub mod options;
 pub mod outcome;
 pub mod plan;
+mod preflight;
+mod producer;
 pub mod report;
 pub mod results;
+mod run;
+mod shared;
 pub mod stamp;
 pub mod stats;
 pub mod suite;
 pub mod summary;
+mod tally;
+mod template;
 pub mod verdict;
+mod watch;
+mod worker;
 pub mod workload;
 
 pub use options::RunOptions;
 pub use outcome::Outcome;
+pub use run::{Progress, RunError, run};
 pub use verdict::{Verdict, judge};
 pub use workload::{RawWorkload, Workload, WorkloadError};

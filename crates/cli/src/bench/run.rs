@@ -1,0 +1,324 @@
+//! `ringlog bench run`: one workload, one broker, what came out.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+use loadgen::outcome::{Latencies, Severity};
+use loadgen::summary::Run as RunSummary;
+use loadgen::{Outcome, RunError, RunOptions, Workload, judge};
+
+use super::live::Live;
+use crate::failure::{Code, Failure};
+use crate::output::print_text;
+
+const AFTER_HELP: &str = "\
+Examples:
+  ringlog bench run orders.toml                                the node on 127.0.0.1:9092
+  ringlog bench run orders.toml -b 10.0.0.7:9092 --output json for scripts
+  ringlog bench run orders.toml --broker-pid 4711 --cpus 2,3   what the broker costs; the generator on CPUs 2 and 3
+
+Ctrl-C ends the load and reports what there was, marked as partial. Exit codes: 0 done and every target met, 6 a target
+was not met or the self-check failed, 5 ended early.";
+
+/// The arguments of `bench run`.
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Run {
+    /// The workload, a TOML file
+    #[arg(value_name = "WORKLOAD.toml")]
+    workload: PathBuf,
+    /// One or more nodes of the cluster, comma-separated
+    #[arg(short, long, visible_alias = "bootstrap-server", value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    brokers: String,
+    /// CPUs that the generator's threads are pinned to in turn, such as 2,3
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    cpus: Vec<usize>,
+    /// Process id of a broker on this machine, to count what it uses. May be given many times
+    #[arg(long, value_name = "PID")]
+    broker_pid: Vec<i32>,
+    /// HOST:PORT of a broker's /metrics, in the order of --broker-pid
+    #[arg(long, value_name = "HOST:PORT")]
+    broker_http: Vec<String>,
+    /// The `floor` binary that the generator's own ceiling is measured against; looked for beside this one
+    #[arg(long, value_name = "PATH")]
+    floor: Option<PathBuf>,
+    /// Leave the topics that were made for the run
+    #[arg(long)]
+    keep_topics: bool,
+    /// Run although the preflight refuses
+    #[arg(long)]
+    force: bool,
+    /// How to print the outcome
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Form,
+}
+
+/// The form of the outcome.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+enum Form {
+    /// A table for people
+    #[default]
+    Table,
+    /// One JSON document
+    Json,
+}
+
+impl Run {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let workload = read_workload(&self.workload)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        stop_on_interrupt(&stop)?;
+        let options = RunOptions {
+            bootstrap: self.brokers.clone(),
+            cpus: self.cpus.clone(),
+            broker_pids: self.broker_pid.clone(),
+            broker_http: self.broker_http.clone(),
+            floor: self.floor.clone().or_else(floor_beside_us),
+            keep_topics: self.keep_topics,
+            force: self.force,
+            stop,
+            ..RunOptions::default()
+        };
+        let mut live = Live::new(self.output == Form::Json);
+        let outcome = loadgen::run(&workload, &options, &mut |progress| live.show(progress));
+        live.finish();
+        let outcome = outcome.map_err(failure)?;
+        match self.output {
+            Form::Json => {
+                let limits = Err("neither `bench disk` nor `bench net` was run with it".to_owned());
+                let text = serde_json::to_string_pretty(&RunSummary::of(&outcome, limits));
+                print_text(&(text.map_err(|error| Failure::output(&error.into()))? + "\n"))?;
+            }
+            Form::Table => print_text(&table(&outcome))?,
+        }
+        conclude(&outcome)
+    }
+}
+
+/// Reads a workload's file.
+pub(crate) fn read_workload(path: &Path) -> Result<Workload, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let code = if error.kind() == std::io::ErrorKind::NotFound { Code::NotFound } else { Code::Failed };
+        Failure::new(code, format!("cannot read {}: {error}", path.display()))
+    })?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    Workload::parse(&text, folder).map_err(|error| Failure::new(Code::Usage, format!("{}: {error}", path.display())))
+}
+
+/// The first Ctrl-C or SIGTERM ends the load, the second this process.
+pub(crate) fn stop_on_interrupt(stop: &Arc<AtomicBool>) -> Result<(), Failure> {
+    let stop = Arc::clone(stop);
+    let fail = |error: std::io::Error| Failure::new(Code::Failed, format!("cannot wait for signals: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+                return;
+            };
+            for last in [false, true] {
+                tokio::select! {
+                    _ = tokio::signal::ctrl_c() => {}
+                    _ = terminate.recv() => {}
+                }
+                if last {
+                    std::process::exit(130);
+                }
+                stop.store(true, Ordering::Relaxed);
+                eprintln!("ringlog: ending the load; the outcome will be partial. Once more ends at once");
+            }
+        });
+    });
+    Ok(())
+}
+
+/// `floor` is built into the same folder.
+pub(crate) fn floor_beside_us() -> Option<PathBuf> {
+    let floor = std::env::current_exe().ok()?.with_file_name("floor");
+    floor.is_file().then_some(floor)
+}
+
+/// Why there is no outcome.
+pub(crate) fn failure(error: RunError) -> Failure {
+    let code = if error.is_unreachable() { Code::Unreachable } else { Code::Failed };
+    let next = error.next_step();
+    let failure = Failure::new(code, error.to_string());
+    next.map_or(failure.clone(), |next| failure.with_next(next))
+}
+
+/// The exit code that an outcome deserves.
+pub(crate) fn conclude(outcome: &Outcome) -> Result<(), Failure> {
+    if !outcome.check.passed() {
+        return Err(Failure::new(Code::VerdictNotMet, "the self-check failed: the broker did not keep what it acked"));
+    }
+    if let Some(reason) = &outcome.partial {
+        return Err(Failure::new(Code::Partial, format!("the run is partial: {reason}")));
+    }
+    match judge(outcome) {
+        Some(verdict) if verdict.met == loadgen::verdict::Met::Not => Err(Failure::verdict()),
+        _ => Ok(()),
+    }
+}
+
+fn quantiles(latencies: &Latencies) -> String {
+    if latencies.is_empty() {
+        return "none measured".to_owned();
+    }
+    let ms = |quantile| latencies.value_at_quantile(quantile) as f64 / 1000.0;
+    let (p50, p99, p999, p9999) = (ms(0.5), ms(0.99), ms(0.999), ms(0.9999));
+    let max = latencies.max() as f64 / 1000.0;
+    format!("p50 {p50:.2}  p99 {p99:.2}  p99.9 {p999:.2}  p99.99 {p9999:.2}  max {max:.2} ms of {}", latencies.len())
+}
+
+/// The outcome for people.
+pub(crate) fn table(outcome: &Outcome) -> String {
+    let workload = &outcome.workload;
+    let seconds = outcome.measured.as_secs_f64().max(f64::MIN_POSITIVE);
+    let mut lines = vec![match &outcome.partial {
+        None => format!("{}: {} for {seconds:.1} s", workload.name, workload.load.word()),
+        Some(reason) => format!("{}: PARTIAL ({reason}): {} for {seconds:.1} s", workload.name, workload.load.word()),
+    }];
+    let mut fact = |name: &str, text: String| lines.push(format!("  {name:<13}{text}"));
+    if let Some(question) = &workload.question {
+        fact("question", question.clone());
+    }
+    fact(
+        "topics",
+        format!(
+            "{} x {} partitions, replication factor {}, {}",
+            workload.topics.count,
+            workload.topics.partitions,
+            workload.topics.replication_factor,
+            workload.topics.durability
+        ),
+    );
+    let mib = |bytes: f64| bytes / f64::from(1 << 20);
+    fact("offered", format!("{:.0} messages/s", outcome.offered.messages as f64 / seconds));
+    fact("acked", format!("{:.0} messages/s, {:.1} MiB/s", outcome.messages_per_s(), mib(outcome.bytes_per_s())));
+    fact("produce", quantiles(&outcome.produce));
+    fact("service", quantiles(&outcome.service));
+    if let Some(lag) = &outcome.lag {
+        fact("consumed", format!("{:.0} messages/s", outcome.consumed.messages as f64 / seconds));
+        fact("end to end", quantiles(&outcome.end_to_end));
+        fact(
+            "lag",
+            format!(
+                "at most {} messages and {:.1} s, {} at the end, growing by {:.1} messages/s",
+                lag.messages_max, lag.seconds_max, lag.messages_end, lag.growth_per_s
+            ),
+        );
+    }
+    let batches = outcome.batches;
+    fact(
+        "batches",
+        format!(
+            "{:.0} bytes and {:.1} messages each, {:.2} to a request",
+            batches.bytes_mean(),
+            batches.messages_mean(),
+            batches.batches as f64 / batches.requests.max(1) as f64
+        ),
+    );
+    for broker in &outcome.brokers {
+        let us = broker.cpu.as_secs_f64() * 1e6;
+        fact(
+            "broker",
+            format!(
+                "pid {}: {:.1} us of CPU a request, {:.0} us a MiB, {:.0} MiB resident",
+                broker.pid,
+                us / batches.requests.max(1) as f64,
+                us / mib(outcome.acked.bytes as f64).max(f64::MIN_POSITIVE),
+                mib(broker.rss_bytes as f64)
+            ),
+        );
+    }
+    for (number, step) in outcome.steps.iter().enumerate() {
+        let held = if step.held { "held" } else { "not held" };
+        fact(
+            &format!("step {}", number + 1),
+            format!(
+                "{:.0} messages/s: {:.0} acked, {:.2} ms, {held}",
+                step.rate,
+                step.achieved,
+                step.latency_us as f64 / 1000.0
+            ),
+        );
+    }
+    if !outcome.steps.is_empty() {
+        fact("knee", outcome.knee.map_or("below the first rate".to_owned(), |knee| format!("{knee:.0} messages/s")));
+    }
+    if let Some(backlog) = &outcome.backlog {
+        let drain =
+            backlog.drain.map_or("not drained".to_owned(), |drain| format!("drained in {:.1} s", drain.as_secs_f64()));
+        fact("backlog", format!("{:.1} MiB, {drain}", mib(backlog.bytes as f64)));
+    }
+    if let Some(cold) = &outcome.cold {
+        let caught_up = cold
+            .caught_up
+            .map_or("not caught up".to_owned(), |time| format!("caught up in {:.1} s", time.as_secs_f64()));
+        let p99 = |quantiles: loadgen::outcome::Quantiles| quantiles.p99_us as f64 / 1000.0;
+        fact(
+            "cold readers",
+            format!(
+                "{:.1} MiB, {caught_up}; p99 of produce {:.2} ms before, {:.2} meanwhile; end to end {:.2}, {:.2}",
+                mib(cold.read.bytes as f64),
+                p99(cold.produce_before),
+                p99(cold.produce_during),
+                p99(cold.end_to_end_before),
+                p99(cold.end_to_end_during)
+            ),
+        );
+    }
+    let generator = &outcome.generator;
+    let bound = generator.bound.as_ref().map_or(String::new(), |reason| format!("  GENERATOR-BOUND: {reason}"));
+    fact(
+        "generator",
+        format!(
+            "busiest thread {:.0} %, late by {} us at p99.9{bound}",
+            generator.busiest_thread * 100.0,
+            generator.slip_p999_us
+        ),
+    );
+    fact(
+        "ceiling",
+        match &generator.ceiling {
+            None => "not measured".to_owned(),
+            Some(Err(reason)) => format!("not measured: {reason}"),
+            Some(Ok(ceiling)) => format!(
+                "{:.0} messages/s, {:.1} MiB/s against floor --sink",
+                ceiling.messages_per_s,
+                mib(ceiling.bytes_per_s)
+            ),
+        },
+    );
+    for (what, count) in &outcome.errors {
+        fact("error", format!("{count} x {what}"));
+    }
+    let check = &outcome.check;
+    let complete =
+        if check.complete { "" } else { "; readers did not reach the end, so losses at the tail are not seen" };
+    fact(
+        "self-check",
+        format!(
+            "{} lost, {} duplicated, {} reordered, {} corrupt, {} expired, {} read again{complete}",
+            check.lost, check.duplicated, check.reordered, check.corrupt, check.expired, check.reread
+        ),
+    );
+    for example in &check.examples {
+        fact("", example.clone());
+    }
+    for finding in outcome.findings.iter().filter(|finding| finding.severity != Severity::Ok) {
+        fact(finding.severity.word(), format!("{}: {}", finding.check, finding.found));
+    }
+    if let Some(verdict) = judge(outcome) {
+        for row in &verdict.rows {
+            let actual = row.actual.map_or("not measured".to_owned(), |actual| format!("{actual:.2}"));
+            fact("target", format!("{} {:.2}: {actual}: {}", row.target.row.word(), row.required, row.met));
+        }
+        for reason in verdict.spoiled.iter().chain(&verdict.notes) {
+            fact("", reason.clone());
+        }
+        fact("verdict", verdict.met.to_string());
+    }
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,185 @@
+//! What the threads of a run share: the topics, who leads what, the marks in time, and what has been acked.
+
+use std::collections::HashMap;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use types::{PartitionIndex, TopicId, TopicPartition};
+
+use crate::arrivals::KeySource;
+use crate::template::Templates;
+use crate::workload::Workload;
+
+/// A topic of the run. Its partitions are numbered through all topics: partition p has number `first + p`.
+#[derive(Clone, Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: Arc<str>,
+    pub(crate) id: TopicId,
+    pub(crate) first: u32,
+    pub(crate) partitions: u32,
+}
+
+/// Where everything is: nodes by place in a list, and the leader of each partition by its number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Leaders {
+    /// `host:port`; a node keeps its place for the whole run.
+    pub(crate) nodes: Vec<String>,
+    pub(crate) of: Vec<Option<u16>>,
+}
+
+/// Moments of the run, in nanoseconds of the monotonic clock. Until it begins all lie in an endless future.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    start_ns: AtomicU64,
+    measure_ns: AtomicU64,
+    end_ns: AtomicU64,
+}
+
+impl Marks {
+    pub(crate) fn not_begun() -> Self {
+        let never = || AtomicU64::new(u64::MAX);
+        Self { start_ns: never(), measure_ns: never(), end_ns: never() }
+    }
+
+    pub(crate) fn begin(&self, start_ns: u64, measure_ns: u64, end_ns: u64) {
+        self.end_ns.store(end_ns, Ordering::Relaxed);
+        self.measure_ns.store(measure_ns, Ordering::Relaxed);
+        self.start_ns.store(start_ns, Ordering::Release);
+    }
+
+    /// When the first message is due.
+    pub(crate) fn start_ns(&self) -> u64 {
+        self.start_ns.load(Ordering::Acquire)
+    }
+
+    /// When counting begins.
+    pub(crate) fn measure_ns(&self) -> u64 {
+        self.measure_ns.load(Ordering::Relaxed)
+    }
+
+    /// When the schedule and the counting end.
+    pub(crate) fn end_ns(&self) -> u64 {
+        self.end_ns.load(Ordering::Relaxed)
+    }
+
+    /// Ends earlier than planned.
+    pub(crate) fn end_at(&self, at_ns: u64) {
+        self.end_ns.fetch_min(at_ns, Ordering::Relaxed);
+    }
+
+    /// Whether `at_ns` is counted.
+    pub(crate) fn measures(&self, at_ns: u64) -> bool {
+        self.measure_ns() <= at_ns && at_ns < self.end_ns()
+    }
+}
+
+/// A connection that a producer asks for, or gets.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    /// The producer's place among those of its thread.
+    pub(crate) producer: usize,
+    pub(crate) node: u16,
+    /// `None`: it could not be made.
+    pub(crate) socket: Option<TcpStream>,
+}
+
+/// A producer wants a connection.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) thread: usize,
+    pub(crate) producer: usize,
+    pub(crate) node: u16,
+}
+
+/// What has been acked of one partition.
+#[derive(Debug)]
+pub(crate) struct Acked {
+    /// The offset after the last message acked; -1 while there is none.
+    pub(crate) end: AtomicI64,
+    /// When the first message was due; `u64::MAX` while there is none.
+    pub(crate) first_due_ns: AtomicU64,
+}
+
+/// What the threads of a run share.
+pub(crate) struct Shared {
+    pub(crate) workload: Workload,
+    /// Tells this run's messages from those of others.
+    pub(crate) run: u32,
+    pub(crate) topics: Vec<Topic>,
+    pub(crate) templates: Templates,
+    pub(crate) keys: KeySource,
+    pub(crate) produce_version: i16,
+    pub(crate) marks: Marks,
+    leaders: Mutex<Arc<Leaders>>,
+    /// Counts changes of `leaders`.
+    pub(crate) leaders_version: AtomicU64,
+    /// Somebody met a leader that is none.
+    pub(crate) leaders_stale: AtomicBool,
+    pub(crate) acked: Vec<Acked>,
+    /// Unanswered requests are no longer waited for.
+    pub(crate) give_up: AtomicBool,
+    pub(crate) keep_samples: bool,
+    by_name: HashMap<Arc<str>, usize>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        workload: Workload,
+        run: u32,
+        topics: Vec<Topic>,
+        leaders: Leaders,
+        produce_version: i16,
+        keep_samples: bool,
+    ) -> Self {
+        let partitions = topics.iter().map(|topic| topic.partitions).sum::<u32>();
+        let acked = || Acked { end: AtomicI64::new(-1), first_due_ns: AtomicU64::new(u64::MAX) };
+        Self {
+            templates: Templates::new(&workload),
+            keys: KeySource::new(workload.messages.keys),
+            by_name: topics.iter().enumerate().map(|(place, topic)| (Arc::clone(&topic.name), place)).collect(),
+            workload,
+            run,
+            topics,
+            produce_version,
+            marks: Marks::not_begun(),
+            leaders: Mutex::new(Arc::new(leaders)),
+            leaders_version: AtomicU64::new(0),
+            leaders_stale: AtomicBool::new(false),
+            acked: (0..partitions).map(|_| acked()).collect(),
+            give_up: AtomicBool::new(false),
+            keep_samples,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Leaders>> {
+        self.leaders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn leaders(&self) -> Arc<Leaders> {
+        Arc::clone(&self.lock())
+    }
+
+    pub(crate) fn set_leaders(&self, leaders: Leaders) {
+        let mut current = self.lock();
+        if **current != leaders {
+            *current = Arc::new(leaders);
+            self.leaders_version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// The number of a partition; `None` if it is not of this run.
+    pub(crate) fn number_of(&self, at: &TopicPartition) -> Option<usize> {
+        let topic = &self.topics[*self.by_name.get(&at.topic)?];
+        let partition = at.partition.value() as u32;
+        (partition < topic.partitions).then_some((topic.first + partition) as usize)
+    }
+
+    /// Every partition, by its number.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
+        self.topics.iter().flat_map(|topic| {
+            (0..topic.partitions as i32)
+                .map(|partition| TopicPartition::new(Arc::clone(&topic.name), PartitionIndex::new(partition)))
+        })
+    }
+}
