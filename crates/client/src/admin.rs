@@ -29,6 +29,7 @@ use wire::offset_fetch_request::{
 use wire::tags::{LOG_FACTS, LogFacts, ReadPosition, Unread};
 
 use crate::cluster::{Client, CoordinatorKind};
+use crate::consumer::Isolation;
 use crate::error::ClientError;
 
 /// Milliseconds that a node may take for an administrative change.
@@ -762,6 +763,20 @@ impl Admin {
         partitions: &[TopicPartition],
         at: OffsetAt,
     ) -> Result<BTreeMap<TopicPartition, FoundOffset>, ClientError> {
+        self.list_offsets_as(partitions, at, Isolation::ReadUncommitted).await
+    }
+
+    /// As [`Admin::list_offsets`], as a reader of that isolation sees them: for it the end of a log is the last stable
+    /// offset.
+    ///
+    /// # Errors
+    /// As [`Admin::list_offsets`].
+    pub async fn list_offsets_as(
+        &self,
+        partitions: &[TopicPartition],
+        at: OffsetAt,
+        isolation: Isolation,
+    ) -> Result<BTreeMap<TopicPartition, FoundOffset>, ClientError> {
         let timestamp = match at {
             OffsetAt::Earliest => EARLIEST,
             OffsetAt::Latest => LATEST,
@@ -784,7 +799,12 @@ impl Admin {
                             .collect(),
                         ..Default::default()
                     });
-                    let request = ListOffsetsRequest { replica_id: -1, topics: topics.collect(), ..Default::default() };
+                    let request = ListOffsetsRequest {
+                        replica_id: -1,
+                        isolation_level: i8::from(isolation == Isolation::ReadCommitted),
+                        topics: topics.collect(),
+                        ..Default::default()
+                    };
                     let response = self.client.node(leader).await?.call(&request).await?;
                     for topic in &response.topics {
                         for each in &topic.partitions {

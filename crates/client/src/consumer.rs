@@ -1,10 +1,11 @@
 //! Reads records: from partitions that are named, or as a member of a group.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use batch::control::EndTransaction;
-use batch::{BatchView, Codec, Inflated};
+use batch::{BatchInfo, BatchView, Codec, Inflated, RecordView};
 use bytes::Bytes;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -162,6 +163,8 @@ pub struct Consumer {
     /// A join under way; it has the membership meanwhile and outlives the poll that began it.
     joining: Option<JoinHandle<Joined>>,
     committed_at: Instant,
+    /// Why nothing could be read since when, until something can again.
+    trouble: Option<(ClientError, Instant)>,
 }
 
 /// What became of a join.
@@ -187,6 +190,7 @@ impl Consumer {
             membership: None,
             joining: None,
             committed_at: Instant::now(),
+            trouble: None,
         }
     }
 
@@ -239,11 +243,27 @@ impl Consumer {
         self.positions.get(at)?.high_watermark
     }
 
+    /// What keeps it from reading, and for how long; it keeps trying.
+    #[must_use]
+    pub fn trouble(&self) -> Option<(&ClientError, Duration)> {
+        self.trouble.as_ref().map(|(error, since)| (error, since.elapsed()))
+    }
+
+    fn on_trouble(&mut self, error: ClientError) {
+        let since = self.trouble.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+        self.trouble = Some((error, since));
+    }
+
     /// Goes on at another offset of a partition it reads.
     pub fn seek(&mut self, at: &TopicPartition, offset: Offset) {
         if let Some(position) = self.positions.get_mut(at) {
             position.offset = Some(offset);
         }
+    }
+
+    /// Reads a partition no further.
+    pub fn remove(&mut self, at: &TopicPartition) {
+        self.positions.remove(at);
     }
 
     /// Waits for records, at most `wait`; none is no error.
@@ -435,7 +455,10 @@ impl Consumer {
                     by_node.entry(leader).or_default().push((at, offset, topic.id.unwrap_or(TopicId::ZERO)));
                 }
                 (Ok(_), Ok(_)) => {}
-                _ => self.put_off(&at),
+                (Err(error), _) | (_, Err(error)) => {
+                    self.on_trouble(error);
+                    self.put_off(&at);
+                }
             }
         }
         for (node, asked) in by_node {
@@ -450,7 +473,8 @@ impl Consumer {
             };
             let connection = match connection {
                 Ok(connection) => connection,
-                Err(_) => {
+                Err(error) => {
+                    self.on_trouble(error);
                     for (at, ..) in &asked {
                         self.put_off(at);
                     }
@@ -484,6 +508,7 @@ impl Consumer {
         let (response, body) = match done.outcome {
             Ok(answer) => answer,
             Err(error) if error.is_retriable() => {
+                self.on_trouble(error);
                 self.connections.remove(&done.node);
                 for (at, ..) in &done.asked {
                     self.put_off(at);
@@ -533,11 +558,13 @@ impl Consumer {
                 };
             }
             Err(error) if error.is_retriable() => {
+                self.on_trouble(error);
                 self.put_off(at);
                 return Ok(());
             }
             Err(error) => return Err(error),
         }
+        self.trouble = None;
         position.high_watermark = Offset::from_wire(data.high_watermark);
         let Records::At(range) = &data.records else { return Ok(()) };
         let (whole, next) = whole_batches(&body[range.clone()], at, from)?;
@@ -631,12 +658,55 @@ fn corrupt(at: &TopicPartition, from: Offset, error: &batch::BatchError) -> Clie
     }
 }
 
-/// Appends the records of `fetched`, CRCs checked, control records left out, and with [`Isolation::ReadCommitted`]
-/// those of aborted transactions too.
+/// A record where it lies in a fetched batch, nothing copied.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchedRecord<'a> {
+    /// Where from.
+    pub at: &'a TopicPartition,
+    /// Its offset.
+    pub offset: Offset,
+    /// What its batch says of all its records.
+    pub batch: &'a BatchInfo,
+    /// The record itself.
+    pub record: RecordView<'a>,
+}
+
+/// Appends the records of `fetched`, as [`visit`] meets them.
 ///
 /// # Errors
 /// A batch is broken.
 pub fn decode(fetched: &Fetched, isolation: Isolation, records: &mut Vec<Consumed>) -> Result<(), ClientError> {
+    visit(fetched, isolation, |FetchedRecord { at, offset, batch, record }| {
+        // A plain batch's parts lie in the answer itself and share its buffer.
+        let own = |part: &[u8]| {
+            if batch.codec == Codec::None { fetched.records.slice_ref(part) } else { Bytes::copy_from_slice(part) }
+        };
+        let headers = record
+            .headers()
+            .map(|header| (String::from_utf8_lossy(header.key).into_owned(), header.value.map(Bytes::copy_from_slice)));
+        records.push(Consumed {
+            at: at.clone(),
+            offset,
+            leader_epoch: batch.leader_epoch,
+            timestamp: record.timestamp,
+            key: record.key.map(own),
+            value: record.value.map(own),
+            headers: headers.collect(),
+        });
+        ControlFlow::Continue(())
+    })
+}
+
+/// Calls `on_record` for each record of `fetched` until it breaks off: CRCs checked, control records left out, and with
+/// [`Isolation::ReadCommitted`] those of aborted transactions too.
+///
+/// # Errors
+/// A batch is broken.
+pub fn visit(
+    fetched: &Fetched,
+    isolation: Isolation,
+    mut on_record: impl FnMut(FetchedRecord<'_>) -> ControlFlow<()>,
+) -> Result<(), ClientError> {
     let fail = |error: batch::BatchError| corrupt(&fetched.at, fetched.from, &error);
     let mut aborted = fetched.aborted.clone();
     aborted.sort_by_key(|(_, first)| *first);
@@ -647,43 +717,32 @@ pub fn decode(fetched: &Fetched, isolation: Isolation, records: &mut Vec<Consume
         let Some((bytes, after)) = rest.split_at_checked(size) else { break };
         rest = after;
         let view = batch::check(bytes).map_err(fail)?;
-        let attributes = view.attributes();
-        let producer = view.producer().map(|producer| producer.id);
+        let info = view.info();
+        let producer = info.producer.map(|producer| producer.id);
         while let Some((id, _)) = aborted.next_if(|(_, first)| *first <= view.last_offset()) {
             aborting.insert(id);
         }
-        if attributes.control {
+        if info.control {
             let marker = EndTransaction::read(&view).map_err(fail)?;
             if let (Some(EndTransaction { committed: false, .. }), Some(id)) = (marker, producer) {
                 aborting.remove(&id);
             }
             continue;
         }
-        let hidden = attributes.transactional && producer.is_some_and(|id| aborting.contains(&id));
+        let hidden = info.transactional && producer.is_some_and(|id| aborting.contains(&id));
         if isolation == Isolation::ReadCommitted && hidden {
             continue;
         }
         let inflated = Inflated::new(&view, types::limits::INFLATED_BATCH_BYTES_MAX).map_err(fail)?;
-        let plain = attributes.codec == Codec::None;
-        let own = |part: &[u8]| if plain { fetched.records.slice_ref(part) } else { Bytes::copy_from_slice(part) };
         for record in inflated.records() {
             let record = record.map_err(fail)?;
             let offset = inflated.offset_of(&record);
             if offset < fetched.from {
                 continue;
             }
-            let headers = record.headers().map(|header| {
-                (String::from_utf8_lossy(header.key).into_owned(), header.value.map(Bytes::copy_from_slice))
-            });
-            records.push(Consumed {
-                at: fetched.at.clone(),
-                offset,
-                leader_epoch: view.leader_epoch(),
-                timestamp: record.timestamp,
-                key: record.key.map(own),
-                value: record.value.map(own),
-                headers: headers.collect(),
-            });
+            if on_record(FetchedRecord { at: &fetched.at, offset, batch: &info, record }).is_break() {
+                return Ok(());
+            }
         }
     }
     Ok(())

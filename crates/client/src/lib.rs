@@ -42,13 +42,16 @@ mod membership;
 pub mod partitioner;
 mod producer;
 
+// What signatures here are made of.
+pub use batch::{BatchInfo, Codec, RecordView, TimestampType};
+
 pub use admin::{
     Admin, CommittedOffset, ConfigChange, ConfigEntry, ConfigResource, ConfigSynonym, CreatedTopic, FoundOffset, Group,
     GroupMember, Log, LogDir, NewTopic, OffsetAt, ResourceKind,
 };
 pub use cluster::{Client, ClientConfig, Cluster, CoordinatorKind, Node, Partition, Topic};
 pub use connection::{Calling, Connection, ConnectionConfig, Pending};
-pub use consumer::{Consumed, Consumer, ConsumerConfig, Fetched, Isolation, StartOffset, decode};
+pub use consumer::{Consumed, Consumer, ConsumerConfig, Fetched, FetchedRecord, Isolation, StartOffset, decode, visit};
 pub use describe::{ClusterBroker, ElectableReplicas, Quorum, QuorumReplica};
 pub use error::ClientError;
 pub use many::{GROUP_DEAD, GroupOffsets};

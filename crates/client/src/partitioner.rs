@@ -7,8 +7,10 @@ pub enum Partitioner {
     /// The Java client's: murmur2 of the key; without a key one partition until its batch is sent (KIP-794's idea).
     #[default]
     Murmur2,
-    /// librdkafka's `consistent_random`: CRC-32 of the key; an empty or missing key goes anywhere.
+    /// librdkafka's `consistent_random`, its default: CRC-32 of the key; an empty or missing key goes anywhere.
     Crc32,
+    /// librdkafka's `consistent`: as the one before, but an empty or missing key has its place too.
+    Crc32Always,
     /// One after another, keys ignored.
     RoundRobin,
     /// One partition until its batch is sent, then another; keys ignored.
@@ -19,7 +21,7 @@ pub enum Partitioner {
 
 /// Where a record without a rule goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Choice {
+pub enum Choice {
     /// This partition.
     Partition(i32),
     /// The partition that is filled at present.
@@ -29,25 +31,32 @@ pub(crate) enum Choice {
 }
 
 impl Partitioner {
-    /// The partition for `key` among `partitions` of them.
-    pub(crate) fn choose(self, key: Option<&[u8]>, partitions: i32) -> Choice {
+    /// Where a record with `key` goes among `partitions` of them.
+    ///
+    /// # Panics
+    /// There are none.
+    #[must_use]
+    pub fn choose(self, key: Option<&[u8]>, partitions: i32) -> Choice {
         assert!(0 < partitions);
         match (self, key) {
             (Self::Fixed(partition), _) => Choice::Partition(partition),
             (Self::RoundRobin, _) => Choice::Next,
             (Self::Murmur2, Some(key)) => Choice::Partition(murmur2_partition(key, partitions)),
             (Self::Crc32, Some(key)) if !key.is_empty() => Choice::Partition(crc32_partition(key, partitions)),
+            (Self::Crc32Always, key) => Choice::Partition(crc32_partition(key.unwrap_or_default(), partitions)),
             (Self::Sticky | Self::Murmur2 | Self::Crc32, _) => Choice::Sticky,
         }
     }
 
-    /// By the name users know: `murmur2` (or `default`), `consistent_random`, `round_robin`, `sticky`, or a number.
+    /// By the name users know: `murmur2` (or `default`, `murmur2_random`), `crc32` (or `consistent_random`),
+    /// `consistent`, `round_robin`, `sticky`, or a number.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "murmur2" | "murmur2_random" | "default" => Self::Murmur2,
-            "crc32" | "consistent_random" | "consistent" => Self::Crc32,
-            "round_robin" | "roundrobin" => Self::RoundRobin,
+            "crc32" | "consistent_random" => Self::Crc32,
+            "consistent" => Self::Crc32Always,
+            "round_robin" | "roundrobin" | "round-robin" => Self::RoundRobin,
             "sticky" => Self::Sticky,
             number => Self::Fixed(number.parse().ok().filter(|partition| 0 <= *partition)?),
         })
@@ -129,6 +138,38 @@ mod tests {
         assert_eq!(crc32_partition(b"123456789", 7), (0xcbf4_3926_u32 % 7) as i32);
     }
 
+    /// The keys of the golden lists; the same bytes as in partitions.py and Partitions.java of tests/conformance.
+    fn golden_key(index: u32) -> Vec<u8> {
+        let mut state = index.wrapping_mul(2_654_435_761);
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        (0..=index % 41).map(|_| next()).collect()
+    }
+
+    /// The lists were written by the clients themselves: kafka-clients 4.3.1, and confluent-kafka's librdkafka.
+    /// tests/conformance asks them again, where they are installed.
+    #[test]
+    fn ten_thousand_keys_go_where_the_java_client_and_librdkafka_put_them() {
+        for (partitioner, partitions, golden) in [
+            (Partitioner::Murmur2, 3, include_str!("../testdata/partitions/murmur2-3.txt")),
+            (Partitioner::Murmur2, 12, include_str!("../testdata/partitions/murmur2-12.txt")),
+            (Partitioner::Murmur2, 35, include_str!("../testdata/partitions/murmur2-35.txt")),
+            (Partitioner::Crc32, 3, include_str!("../testdata/partitions/crc32-3.txt")),
+            (Partitioner::Crc32, 12, include_str!("../testdata/partitions/crc32-12.txt")),
+            (Partitioner::Crc32, 35, include_str!("../testdata/partitions/crc32-35.txt")),
+        ] {
+            let golden: Vec<char> = golden.chars().filter(|char| !char.is_whitespace()).collect();
+            assert_eq!(golden.len(), 10_000);
+            for (index, digit) in golden.iter().enumerate() {
+                let expected = Choice::Partition(digit.to_digit(36).expect("a digit in base 36") as i32);
+                let choice = partitioner.choose(Some(&golden_key(index as u32)), partitions);
+                assert_eq!(choice, expected, "key {index} of {partitions} partitions by {partitioner:?}");
+            }
+        }
+    }
+
     #[test]
     fn a_keyless_record_sticks_and_a_keyed_one_has_its_place() {
         assert_eq!(Partitioner::Murmur2.choose(None, 3), Choice::Sticky);
@@ -137,6 +178,7 @@ mod tests {
             Choice::Partition((-790_332_482_i32 & i32::MAX) % 3)
         );
         assert_eq!(Partitioner::Crc32.choose(Some(b""), 3), Choice::Sticky);
+        assert_eq!(Partitioner::Crc32Always.choose(None, 3), Choice::Partition(0));
         assert_eq!(Partitioner::RoundRobin.choose(Some(b"k"), 3), Choice::Next);
         assert_eq!(Partitioner::Fixed(2).choose(Some(b"k"), 3), Choice::Partition(2));
         assert_eq!(Partitioner::from_name("4"), Some(Partitioner::Fixed(4)));

@@ -351,8 +351,9 @@ impl State {
             Choice::Partition(partition) => partition,
             Choice::Next => {
                 let turn = self.turns.entry(Arc::clone(topic)).or_default();
-                *turn = (*turn + 1) % partitions;
-                *turn
+                let partition = *turn % partitions;
+                *turn = partition + 1;
+                partition
             }
             Choice::Sticky => match self.sticky.get(topic) {
                 Some(&partition) if partition < partitions => partition,
@@ -469,6 +470,15 @@ impl Shared {
         }
         let key: Key = (Arc::clone(topic), partition);
         let state = &mut *state;
+        // A record that does not fit begins a batch of its own: one that the node refuses for its size must not take
+        // others with it.
+        if let Some(queue) = state.queues.get_mut(&key)
+            && queue.open.as_ref().is_some_and(|open| self.config.batch_bytes < open.size_bytes() + bytes)
+        {
+            queue.ready.extend(queue.open.take());
+            state.move_sticky(topic, partition);
+            self.wake.notify_one();
+        }
         let queue = state.queues.entry(key.clone()).or_default();
         let batch = match &mut queue.open {
             Some(batch) => batch,

@@ -152,6 +152,9 @@ pub const CLIENT_REQUESTS_QUEUED_MAX: usize = 1024;
 /// The largest answer that a client takes: above any `fetch.max.bytes` that makes sense.
 pub const CLIENT_RESPONSE_BYTES_MAX: u32 = 512 * 1024 * 1024;
 
+/// The largest record that `ringlog produce` cuts from its input: well above what a topic takes, so that the node says no.
+pub const PRODUCE_INPUT_RECORD_BYTES_MAX: usize = 128 * 1024 * 1024;
+
 const _: () = assert!(BATCH_OVERHEAD_BYTES < BATCH_HEADER_BYTES);
 const _: () = assert!(BATCH_BYTES_MAX_DEFAULT <= FETCH_RESPONSE_BYTES_MAX_DEFAULT);
 const _: () = assert!(FETCH_RESPONSE_BYTES_MAX_DEFAULT <= REQUEST_BYTES_MAX_DEFAULT);
