@@ -6,6 +6,8 @@
 
 mod bench;
 mod config;
+mod console;
+mod consume;
 mod debug;
 mod doctor;
 mod failure;
@@ -15,9 +17,11 @@ mod load;
 mod log;
 mod logging;
 mod output;
+mod produce;
 mod schemas;
 mod serve;
 mod session;
+mod stream;
 mod topic;
 mod units;
 
@@ -51,6 +55,10 @@ enum Command {
     /// Make, list, describe, change and delete topics
     #[command(subcommand)]
     Topic(topic::TopicCommand),
+    /// Send records, read from stdin or files
+    Produce(produce::Produce),
+    /// Read records and print them
+    Consume(consume::Consume),
     /// Explain and check settings; read and change those of a cluster
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -69,6 +77,10 @@ enum Command {
     /// Generate files: completions, schemas of the documents printed, Prometheus configuration and alerts, a dashboard
     #[command(subcommand)]
     Generate(generate::Generate),
+    /// kafka-console-producer.sh by its own flags
+    ConsoleProducer(console::ConsoleProducer),
+    /// kafka-console-consumer.sh by its own flags
+    ConsoleConsumer(console::ConsoleConsumer),
 }
 
 fn main() -> ExitCode {
@@ -76,12 +88,16 @@ fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Topic(topic) => topic.run(),
+        Command::Produce(produce) => produce.run(),
+        Command::Consume(consume) => consume.run(),
         Command::Config(config) => config.run(),
         Command::Group(group) => group.run(),
         Command::Log(log) => log.run(),
         Command::Bench(bench) => bench.run(),
         Command::Debug(debug) => debug.run(),
         Command::Generate(generate) => generate.run(),
+        Command::ConsoleProducer(producer) => producer.run(),
+        Command::ConsoleConsumer(consumer) => consumer.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -83,10 +83,36 @@ impl Connect {
     where
         W: Future<Output = Result<T, Failure>>,
     {
+        self.run_on(tokio::runtime::Builder::new_current_thread(), take, work)
+    }
+
+    /// As [`Connect::run_with`], with a thread for the network beside this one: `work` may block on a pipe meanwhile.
+    pub(crate) fn run_streaming<S, T, W>(
+        &self,
+        take: impl FnOnce(&mut Properties) -> Result<S, Failure>,
+        work: impl FnOnce(Session, S) -> W,
+    ) -> Result<T, Failure>
+    where
+        W: Future<Output = Result<T, Failure>>,
+    {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        runtime.worker_threads(1);
+        self.run_on(runtime, take, work)
+    }
+
+    fn run_on<S, T, W>(
+        &self,
+        mut runtime: tokio::runtime::Builder,
+        take: impl FnOnce(&mut Properties) -> Result<S, Failure>,
+        work: impl FnOnce(Session, S) -> W,
+    ) -> Result<T, Failure>
+    where
+        W: Future<Output = Result<T, Failure>>,
+    {
         let mut properties = self.properties()?;
         let (config, timeout) = client_config(&mut properties, self.timeout)?;
         let taken = take(&mut properties)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
+        let runtime = runtime
             .enable_all()
             .build()
             .map_err(|error| Failure::new(Code::Failed, format!("cannot start the runtime: {error}")))?;
