@@ -17,6 +17,7 @@ mod load;
 mod log;
 mod logging;
 mod output;
+mod plan;
 mod produce;
 mod schemas;
 mod serve;
@@ -71,6 +72,8 @@ enum Command {
     /// Measure a broker with a workload, and a machine's disk and network
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Size a cluster for a workload: brokers, partitions, disk, network, memory, and what binds
+    Plan(plan::PlanCommand),
     /// Gather what somebody else needs to find a fault
     #[command(subcommand)]
     Debug(debug::DebugCommand),
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
         Command::Group(group) => group.run(),
         Command::Log(log) => log.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Plan(plan) => plan.run(),
         Command::Debug(debug) => debug.run(),
         Command::Generate(generate) => generate.run(),
         Command::ConsoleProducer(producer) => producer.run(),

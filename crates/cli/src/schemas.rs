@@ -39,6 +39,7 @@ pub(crate) fn all() -> Vec<Description> {
         of::<crate::topic::delete::TopicDeletion>(),
         of::<crate::topic::describe::TopicDescription>(),
         of::<crate::topic::list::TopicList>(),
+        of::<crate::plan::PlanAnswer>(),
         of::<crate::produce::Produced>(),
     ];
     all.sort_by_key(|description| description.name);

@@ -16,6 +16,8 @@
 //! 1,000,000 by the network in, 750,000 by the network out, 600,000 by the CPUs. The disks bind; twice as many of them help
 //! by a fifth only, then the CPUs bind.
 
+pub mod known;
+
 use serde::{Deserialize, Serialize};
 
 /// The longest retention and the like that are believed: a thousand years. Beyond, a typing error is likelier.
@@ -174,6 +176,28 @@ pub enum BrokersFor {
     Storage,
     /// One broker for each replica.
     Replicas,
+}
+
+impl BrokersFor {
+    /// For tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rate(term) => term.name(),
+            Self::Storage => "storage",
+            Self::Replicas => "replicas",
+        }
+    }
+
+    /// What would need fewer brokers.
+    #[must_use]
+    pub fn moved_by(self) -> &'static str {
+        match self {
+            Self::Rate(term) => term.moved_by(),
+            Self::Storage => "larger disks a broker, a shorter retention, better compression (smaller s), a smaller R",
+            Self::Replicas => "a smaller R; by rate and storage fewer brokers would do",
+        }
+    }
 }
 
 /// What raised the number of partitions.
