@@ -20,6 +20,7 @@ mod output;
 mod plan;
 mod produce;
 mod schemas;
+mod scripts;
 mod serve;
 mod session;
 mod stream;
@@ -77,6 +78,12 @@ enum Command {
     /// Gather what somebody else needs to find a fault
     #[command(subcommand)]
     Debug(debug::DebugCommand),
+    /// As kafka-topics.sh: its flags, its output
+    Topics(scripts::topics::Topics),
+    /// As kafka-configs.sh: its flags, its output
+    Configs(scripts::configs::Configs),
+    /// As kafka-get-offsets.sh: its flags, its output
+    GetOffsets(scripts::get_offsets::GetOffsets),
     /// Generate files: completions, schemas of the documents printed, Prometheus configuration and alerts, a dashboard
     #[command(subcommand)]
     Generate(generate::Generate),
@@ -99,6 +106,9 @@ fn main() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         Command::Plan(plan) => plan.run(),
         Command::Debug(debug) => debug.run(),
+        Command::Topics(topics) => topics.run(),
+        Command::Configs(configs) => configs.run(),
+        Command::GetOffsets(offsets) => offsets.run(),
         Command::Generate(generate) => generate.run(),
         Command::ConsoleProducer(producer) => producer.run(),
         Command::ConsoleConsumer(consumer) => consumer.run(),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use types::limits::LOG_DIR_POSITIONS_MAX;
 use types::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, Timestamp, TopicId, TopicPartition};
 use wire::ApiKey;
-use wire::create_partitions_request::{CreatePartitionsRequest, CreatePartitionsTopic};
+use wire::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic};
 use wire::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
@@ -48,6 +48,9 @@ const NODE_DECIDES: i32 = -1;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 /// A topic to be created.
 #[derive(Debug, Clone, Default)]
@@ -202,6 +205,12 @@ pub enum OffsetAt {
     Time(Timestamp),
     /// The record with the largest timestamp.
     MaxTimestamp,
+    /// The oldest record kept on the node's own disk.
+    EarliestLocal,
+    /// The newest record in remote storage.
+    LatestTiered,
+    /// The oldest record that is not in remote storage yet.
+    EarliestPendingUpload,
 }
 
 /// What was found at an [`OffsetAt`].
@@ -359,8 +368,28 @@ impl Admin {
     /// # Errors
     /// There is no such topic, or it has as many already.
     pub async fn create_partitions(&self, topic: &str, count: i32, validate_only: bool) -> Result<(), ClientError> {
+        self.create_partitions_at(topic, count, None, validate_only).await
+    }
+
+    /// Raises the number of a topic's partitions to `count` and says which nodes hold each new one, the preferred leader
+    /// first; `None`: the cluster decides.
+    ///
+    /// # Errors
+    /// As [`Admin::create_partitions`], and for nodes that do not exist.
+    pub async fn create_partitions_at(
+        &self,
+        topic: &str,
+        count: i32,
+        assignment: Option<&[Vec<NodeId>]>,
+        validate_only: bool,
+    ) -> Result<(), ClientError> {
+        let assigned = |nodes: &Vec<NodeId>| CreatePartitionsAssignment {
+            broker_ids: nodes.iter().map(|node| node.value()).collect(),
+            ..Default::default()
+        };
+        let assignments = assignment.map(|assignment| assignment.iter().map(assigned).collect());
         let request = &CreatePartitionsRequest {
-            topics: vec![CreatePartitionsTopic { name: topic.into(), count, assignments: None, ..Default::default() }],
+            topics: vec![CreatePartitionsTopic { name: topic.into(), count, assignments, ..Default::default() }],
             timeout_ms: CHANGE_TIMEOUT_MS,
             validate_only,
             ..Default::default()
@@ -398,7 +427,7 @@ impl Admin {
         Ok(read_configs(result))
     }
 
-    /// The settings called `keys` of many topics, or of many groups. What a resource does not have, and resources that
+    /// The settings called `keys` (`None`: all) of many topics, or of many groups. What a resource does not have, and resources that
     /// do not exist, are left out.
     ///
     /// # Errors
@@ -407,11 +436,11 @@ impl Admin {
         &self,
         kind: ResourceKind,
         names: &[String],
-        keys: &[&str],
+        keys: Option<&[&str]>,
     ) -> Result<BTreeMap<String, Vec<ConfigEntry>>, ClientError> {
         let mut described = BTreeMap::new();
         for names in names.chunks(CONFIG_RESOURCES_PER_REQUEST) {
-            for result in self.ask_configs(kind, names, Some(keys), false, || self.client.any()).await? {
+            for result in self.ask_configs(kind, names, keys, false, || self.client.any()).await? {
                 if result.error_code == ErrorCode::None.code() {
                     described.insert(result.resource_name.to_string(), read_configs(result));
                 }
@@ -781,6 +810,9 @@ impl Admin {
             OffsetAt::Earliest => EARLIEST,
             OffsetAt::Latest => LATEST,
             OffsetAt::MaxTimestamp => MAX_TIMESTAMP,
+            OffsetAt::EarliestLocal => EARLIEST_LOCAL,
+            OffsetAt::LatestTiered => LATEST_TIERED,
+            OffsetAt::EarliestPendingUpload => EARLIEST_PENDING_UPLOAD,
             OffsetAt::Time(time) => time.millis().max(0),
         };
         self.client

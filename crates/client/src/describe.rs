@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use types::{NodeId, Offset, PartitionIndex, Timestamp};
+use types::{NodeId, Offset, PartitionIndex, Timestamp, TopicPartition};
 use wire::ApiKey;
 use wire::describe_cluster_request::DescribeClusterRequest;
 use wire::describe_quorum_request::{DescribeQuorumRequest, PartitionData, TopicData};
@@ -127,14 +127,15 @@ impl Admin {
         })
     }
 
-    /// Which replicas may lead the partitions of a topic beyond those in sync; `None` from nodes that do not say.
+    /// Which replicas may lead the partitions of `topics` beyond those in sync; `None` from nodes that do not say. Topics
+    /// that do not exist are left out.
     ///
     /// # Errors
-    /// No node answers, or there is no such topic.
+    /// No node answers.
     pub async fn electable_replicas(
         &self,
-        topic: &str,
-    ) -> Result<Option<BTreeMap<PartitionIndex, ElectableReplicas>>, ClientError> {
+        topics: &[&str],
+    ) -> Result<Option<BTreeMap<TopicPartition, ElectableReplicas>>, ClientError> {
         let connection = self.client().any().await?;
         if connection.version(ApiKey::DescribeTopicPartitions).is_err() {
             return Ok(None);
@@ -142,23 +143,24 @@ impl Admin {
         let mut found = BTreeMap::new();
         let mut cursor = None;
         loop {
+            let named = topics.iter().map(|&name| TopicRequest { name: name.into(), ..Default::default() });
             let request = DescribeTopicPartitionsRequest {
-                topics: vec![TopicRequest { name: topic.into(), ..Default::default() }],
+                topics: named.collect(),
                 response_partition_limit: PARTITIONS_PER_REQUEST,
                 cursor: cursor.take(),
                 ..Default::default()
             };
             let response = connection.call(&request).await?;
             let known = found.len();
-            for described in &response.topics {
-                ClientError::check(described.error_code, None, || format!("describe topic {topic}"))?;
-                for partition in &described.partitions {
+            for topic in &response.topics {
+                let Some(name) = topic.name.as_deref() else { continue };
+                for partition in &topic.partitions {
                     let nodes =
                         |ids: &Option<Vec<i32>>| ids.iter().flatten().filter_map(|&id| NodeId::from_wire(id)).collect();
                     if let Some(index) = PartitionIndex::from_wire(partition.partition_index) {
                         let eligible = nodes(&partition.eligible_leader_replicas);
                         let last_known = nodes(&partition.last_known_elr);
-                        found.insert(index, ElectableReplicas { eligible, last_known });
+                        found.insert(TopicPartition::new(name, index), ElectableReplicas { eligible, last_known });
                     }
                 }
             }

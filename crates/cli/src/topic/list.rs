@@ -139,7 +139,7 @@ type Settings = BTreeMap<String, BTreeMap<String, String>>;
 /// The listed settings of each topic.
 async fn settings_of(session: &Session, topics: &[Arc<Topic>]) -> Result<Settings, Failure> {
     let names: Vec<String> = topics.iter().map(|topic| topic.name.to_string()).collect();
-    let described = session.admin.describe_configs_of(ResourceKind::Topic, &names, KEYS).await?;
+    let described = session.admin.describe_configs_of(ResourceKind::Topic, &names, Some(KEYS)).await?;
     let of = |(topic, entries): (String, Vec<client::ConfigEntry>)| {
         (topic, entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
     };
