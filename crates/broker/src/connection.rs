@@ -10,7 +10,6 @@
 //! [`CONNECTION_UNSENT_BYTES_MAX`]: a client that does not read its answers stops being read.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::io;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -70,8 +69,6 @@ pub(crate) struct Connection {
     pub(crate) software: RefCell<Option<(Arc<str>, Arc<str>)>>,
     replies: RefCell<ReplyQueue>,
     unsent_bytes: Cell<usize>,
-    /// The socket holds part-filled segments back.
-    held_back: Cell<bool>,
     dirty: Cell<bool>,
     awaiting_writable: Cell<bool>,
     closed: Cell<bool>,
@@ -165,7 +162,6 @@ impl Connection {
             software: RefCell::new(origin.software),
             replies: RefCell::default(),
             unsent_bytes: Cell::new(0),
-            held_back: Cell::new(false),
             dirty: Cell::new(false),
             awaiting_writable: Cell::new(false),
             closed: Cell::new(false),
@@ -413,24 +409,9 @@ impl Connection {
         }
     }
 
-    /// Sends what is ready. Every sendfile ends with a push of its own, so what holds several is held back until the last:
-    /// the kernel then makes whole segments of headers and slices.
     fn send_ready(&self) -> io::Result<Sent> {
         let mut replies = self.replies.borrow_mut();
         let sending = replies.sending();
-        let slices = sending.iter().filter(|segment| matches!(segment, Segment::File { .. })).take(2).count();
-        if slices == 2 && !self.held_back.get() {
-            self.socket.hold_back(true)?;
-            self.held_back.set(true);
-        }
-        let sent = self.send_segments(sending)?;
-        if matches!(sent, Sent::All) && self.held_back.replace(false) {
-            self.socket.hold_back(false)?;
-        }
-        Ok(sent)
-    }
-
-    fn send_segments(&self, sending: &mut VecDeque<Segment>) -> io::Result<Sent> {
         let mut sendfile_bytes = 0;
         while let Some(first) = sending.front_mut() {
             if let Segment::File { file, position, bytes } = first {

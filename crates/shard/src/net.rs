@@ -346,21 +346,6 @@ impl Socket {
         Ok(sent)
     }
 
-    /// While held back (TCP_CORK), only whole segments leave, whatever call their bytes came by; letting go sends the rest.
-    ///
-    /// # Errors
-    /// When the connection is already gone.
-    pub fn hold_back(&self, held: bool) -> io::Result<()> {
-        let held = libc::c_int::from(held);
-        let bytes = size_of::<libc::c_int>() as libc::socklen_t;
-        // SAFETY: the option's value is one int, which lives over the call; the kernel only reads it.
-        let answer = unsafe {
-            let (level, option) = (libc::IPPROTO_TCP, libc::TCP_CORK);
-            libc::setsockopt(self.stream.as_raw_fd(), level, option, (&raw const held).cast(), bytes)
-        };
-        if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-
     /// Closes at once and throws away what the kernel has not sent yet; the other end sees a reset. For when those bytes
     /// must not leave, as sendfile's are taken from the file only when they do.
     pub fn abort(self) {
