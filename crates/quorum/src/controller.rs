@@ -7,6 +7,7 @@ use types::{BrokerEpoch, DirectoryId, ErrorCode, NodeId, Now, Offset, PartitionI
 
 use crate::configs::{self, ConfigChange, ConfigReplacement};
 use crate::image::{ApplyFault, LogPosition, MetadataImage};
+use crate::mutants::Mutant;
 use crate::record::{Broker, ConfigResource, Endpoint, Record};
 use crate::topics::{self, AdoptedTopic, NewPartitions, NewTopic, TopicCreated, TopicDeleted, TopicRef};
 
@@ -399,7 +400,8 @@ fn allocate_producer_ids(image: &MetadataImage, node: NodeId) -> (Vec<Record>, R
         let message = "Exhausted all producerIds as the next block's end producerId has exceeded the int64 type limit";
         return (Vec::new(), Err(Fault::new(ErrorCode::UnknownServerError, message)));
     };
-    let record = Record::ProducerIds { node, broker_epoch: Some(broker.epoch), next: ProducerId::new(next) };
+    let next = if Mutant::ProducerIdsNotTaken.is_armed() { first } else { ProducerId::new(next) };
+    let record = Record::ProducerIds { node, broker_epoch: Some(broker.epoch), next };
     (vec![record], Ok(first))
 }
 

@@ -11,6 +11,7 @@ pub mod configs;
 pub mod controller;
 pub mod election_state;
 pub mod image;
+pub mod mutants;
 pub mod node;
 pub mod raft_core;
 pub mod record;

@@ -12,12 +12,16 @@ use types::{LeaderEpoch, NodeId, Now, Offset};
 use crate::codec::{self, ReadFault};
 use crate::controller::{Command, ConfigRules, Controller, ControllerOptions, Reply};
 use crate::image::{ApplyFault, ChangedTopics, LogPosition, MetadataDelta, MetadataImage};
+use crate::mutants::Mutant;
 use crate::raft_core::{CommittedBatch, ElectionState, NotLeader, QuorumStatus, RaftCore, RaftEffect, RecoverFault};
 use crate::record::Record;
 use crate::{election_state, snapshot};
 
 /// Bytes of new log after which a snapshot is taken (Kafka's `metadata.log.max.record.bytes.between.snapshots`).
 pub const SNAPSHOT_BYTES_BETWEEN: u64 = 20 * 1024 * 1024;
+
+/// Snapshots kept, with the log behind the older one.
+const SNAPSHOTS_KEPT: usize = 2;
 
 /// How a node takes part in the metadata quorum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -134,6 +138,8 @@ pub struct QuorumNode<R: ConfigRules> {
     /// Where snapshots end, oldest first: the last one written, and the one before it while both are kept.
     snapshots: VecDeque<LogPosition>,
     snapshot_in_flight: Option<LogPosition>,
+    /// Bytes that were committed between that one and the one before it.
+    bytes_in_snapshot: u64,
     /// The first committed record that could not be read or applied: nothing goes on after it.
     fault: Option<LoadFault>,
 }
@@ -161,6 +167,7 @@ impl<R: ConfigRules> QuorumNode<R> {
             bytes_since_snapshot: 0,
             snapshots: snapshots.into(),
             snapshot_in_flight: None,
+            bytes_in_snapshot: 0,
             fault: None,
         };
         node.pump(now);
@@ -225,10 +232,14 @@ impl<R: ConfigRules> QuorumNode<R> {
         let Some(written) = self.snapshot_in_flight.take() else { return };
         self.snapshots.push_back(written);
         // The one before is kept with the log behind it: should the newest be damaged, nothing is lost.
-        while 2 < self.snapshots.len() {
+        while SNAPSHOTS_KEPT < self.snapshots.len() {
             self.snapshots.pop_front();
         }
-        if let [oldest, _] = self.snapshots.make_contiguous() {
+        if Mutant::TrimmedToTheNewestSnapshot.is_armed() {
+            self.effects.push_back(NodeEffect::Trim { log_start: written.end });
+        } else if self.snapshots.len() == SNAPSHOTS_KEPT
+            && let Some(oldest) = self.snapshots.front()
+        {
             self.effects.push_back(NodeEffect::Trim { log_start: oldest.end });
         }
     }
@@ -236,6 +247,7 @@ impl<R: ConfigRules> QuorumNode<R> {
     /// The snapshot could not be written; the next commit asks for another.
     pub fn on_snapshot_failed(&mut self) {
         self.snapshot_in_flight = None;
+        self.bytes_since_snapshot += std::mem::take(&mut self.bytes_in_snapshot);
     }
 
     /// A tick of raft's clock.
@@ -365,7 +377,7 @@ impl<R: ConfigRules> QuorumNode<R> {
         if self.bytes_since_snapshot == 0 || self.snapshot_in_flight.is_some() || !self.is_ready() {
             return;
         }
-        self.bytes_since_snapshot = 0;
+        self.bytes_in_snapshot = std::mem::take(&mut self.bytes_since_snapshot);
         let position = self.image.position();
         self.snapshot_in_flight = Some(position);
         let bytes = snapshot::write(&self.image, now.wall);

@@ -1,7 +1,8 @@
 //! One node with its metadata log, and the controller on top, hosted as the broker's control thread does: each piece of
-//! work to its end before the next begins, so that a crash falls between two operations of the disk, or into one.
+//! work to its end before the next begins, so that a crash falls between two operations of the disk, or into one. A bit
+//! may flip in the newest snapshot while the node is down, as long as the others are whole.
 //!
-//! Not modelled: snapshots that are damaged, a disk that fails while the election state or a snapshot is written.
+//! Not modelled: damage to the election state, or to two snapshots at once; neither can be survived by one node.
 
 use batch::BatchView;
 use machine::Ticket;
@@ -32,6 +33,8 @@ const SNAPSHOT_BYTES_BETWEEN: u64 = 2_000;
 /// What a start may replay beyond that: what was committed together with the last record before the snapshot, and the
 /// first batches of an epoch.
 const REPLAY_SLACK_BYTES: usize = 4_000;
+/// How often a stop costs the newest snapshot a bit.
+const SNAPSHOT_ROT_PERMILLE: u64 = 200;
 
 /// Takes every config.
 #[derive(Clone, Copy, Debug)]
@@ -220,9 +223,10 @@ impl ControllerWorld {
             self.trace.line("effect", &effect);
             match effect {
                 NodeEffect::SaveState(bytes) => {
-                    self.may_crash()?;
-                    self.disk.replace(election_state::FILE_NAME, &bytes);
-                    self.may_crash()?;
+                    if !self.replace(election_state::FILE_NAME, &bytes)? {
+                        // As after a failed append: the node starts over.
+                        return Err(Cut::Down(Stop::ProcessKill));
+                    }
                     self.node().on_state_saved(now);
                 }
                 NodeEffect::Append { batch, base_offset, epoch } => {
@@ -238,13 +242,47 @@ impl ControllerWorld {
                 }
                 NodeEffect::Answer(replies) => self.answer(replies)?,
                 NodeEffect::WriteSnapshot { name, bytes } => {
-                    self.may_crash()?;
-                    self.disk.replace(&name, &bytes);
-                    self.may_crash()?;
-                    self.node().on_snapshot_written();
+                    if self.replace(&name, &bytes)? {
+                        self.node().on_snapshot_written();
+                    } else {
+                        self.node().on_snapshot_failed();
+                    }
                 }
                 NodeEffect::Trim { log_start } => self.trim(log_start)?,
             }
+        }
+    }
+
+    /// Replaces a whole file. `false`: that failed, which says nothing of whether it is the old or the new one.
+    fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<bool, Cut> {
+        self.may_crash()?;
+        let mut chance =
+            Injector { rng: &mut self.rng, drawn: &self.drawn, tally: &mut self.tally, on: self.faults_on };
+        let failed = chance.fails(Fault::FileError) || chance.fails(Fault::DiskFull);
+        if !failed || self.rng.chance(500) {
+            self.disk.replace(name, bytes);
+        }
+        self.may_crash()?;
+        Ok(!failed)
+    }
+
+    /// Flips a bit of the newest snapshot, if there is no other that is damaged: a start can do without it.
+    fn rot_a_snapshot(&mut self) {
+        let may = self.faults_on && self.drawn.may(Fault::BitRot) && self.rng.chance(SNAPSHOT_ROT_PERMILLE);
+        let snapshots = self.snapshots();
+        let (true, [.., newest]) = (may, &snapshots[..]) else { return };
+        let is_whole = |position: &LogPosition| {
+            let bytes = self.file(&snapshot::file_name(*position)).unwrap_or_default();
+            snapshot::read("cluster", *position, &bytes).is_ok()
+        };
+        if !snapshots.iter().all(is_whole) {
+            return;
+        }
+        if let Some(inode) = self.disk.open(&snapshot::file_name(*newest)) {
+            let at = self.rng.index(self.disk.len(inode)) as u64;
+            self.disk.flip(inode, at, self.rng.below(8) as u32);
+            self.tally.count(Fault::BitRot, true);
+            self.trace.numbers(&[5, at]);
         }
     }
 
@@ -358,6 +396,7 @@ impl ControllerWorld {
             self.disk.drop_clean_cache();
         }
         self.power_lost |= poisoned || stop == Stop::PowerLoss;
+        self.rot_a_snapshot();
         Ok(())
     }
 
@@ -392,14 +431,23 @@ impl ControllerWorld {
         self.up = Some(Up { log: recovered.log, work: Vec::new(), node: None, loaded: false });
         self.run_log()?;
         let unusable = |reason: String| violation("metadata_can_be_loaded", reason);
-        let snapshots = self.snapshots();
-        let base = match snapshots.last() {
-            None => MetadataImage::empty("cluster"),
-            Some(&position) => {
-                let bytes = self.file(&snapshot::file_name(position)).unwrap_or_default();
-                snapshot::read("cluster", position, &bytes).map_err(|fault| unusable(fault.to_string()))?
+        let mut snapshots = self.snapshots();
+        let mut base = MetadataImage::empty("cluster");
+        // A damaged one is passed over for the one before it.
+        while let Some(&position) = snapshots.last() {
+            let bytes = self.file(&snapshot::file_name(position)).unwrap_or_default();
+            match snapshot::read("cluster", position, &bytes) {
+                Ok(image) => {
+                    base = image;
+                    break;
+                }
+                Err(_) => drop(snapshots.pop()),
             }
-        };
+        }
+        let log_start = self.up().log.offsets().log_start;
+        if base.position().end < log_start {
+            return Err(unusable(format!("the log begins at {log_start}, the snapshots end before")).into());
+        }
         let state = self.file(election_state::FILE_NAME).map(|bytes| election_state::decode(&bytes));
         let state = state.transpose().map_err(|fault| unusable(fault.to_string()))?;
         let up = self.up.as_ref().expect("the node is up");

@@ -167,6 +167,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Fault::FileError,
             Fault::DiskFull,
             Fault::ShortWrite,
+            Fault::BitRot,
         ],
         durable: Some(true),
         deletes: false,

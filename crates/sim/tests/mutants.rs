@@ -5,21 +5,23 @@ use std::panic::catch_unwind;
 use sim::scenario::Scenario;
 use storage::mutants::Mutant;
 
-/// A broken rule of a log, or of a machine's host.
+/// A broken rule of a log, of a machine's host, or of the metadata quorum and its controller.
 #[derive(Clone, Copy, Debug)]
 enum Broken {
     Log(Mutant),
     Host(machine::mutants::Mutant),
+    Quorum(quorum::mutants::Mutant),
 }
 
 impl Broken {
     fn arm(mutant: Option<Self>) -> bool {
-        let (log, host) = match mutant {
-            None => (None, None),
-            Some(Self::Log(mutant)) => (Some(mutant), None),
-            Some(Self::Host(mutant)) => (None, Some(mutant)),
+        let (log, host, quorum) = match mutant {
+            None => (None, None, None),
+            Some(Self::Log(mutant)) => (Some(mutant), None, None),
+            Some(Self::Host(mutant)) => (None, Some(mutant), None),
+            Some(Self::Quorum(mutant)) => (None, None, Some(mutant)),
         };
-        Mutant::arm(log) && machine::mutants::Mutant::arm(host)
+        Mutant::arm(log) && machine::mutants::Mutant::arm(host) && quorum::mutants::Mutant::arm(quorum)
     }
 }
 
@@ -30,6 +32,12 @@ const SEEDS_MAX: u64 = 2_000;
 /// of the log itself.
 const IN_HOSTS: [(machine::mutants::Mutant, &str, Option<&str>); machine::mutants::Mutant::ALL.len()] =
     [(machine::mutants::Mutant::CommitAckedBeforeItIsLogged, "groups", Some("committed_offsets_survive"))];
+
+/// The same, of the metadata quorum's.
+const IN_QUORUM: [(quorum::mutants::Mutant, &str, Option<&str>); quorum::mutants::Mutant::ALL.len()] = [
+    (quorum::mutants::Mutant::TrimmedToTheNewestSnapshot, "controller", Some("metadata_can_be_loaded")),
+    (quorum::mutants::Mutant::ProducerIdsNotTaken, "controller", Some("acked_commands_survive")),
+];
 
 /// The same, of the log's.
 const CAUGHT_BY: [(Mutant, &str, Option<&str>); Mutant::ALL.len()] = [
@@ -62,7 +70,8 @@ fn every_mutant_is_caught_by_a_scenario_that_passes_without_it() {
     let mut missed = Vec::new();
     let in_logs = CAUGHT_BY.map(|(mutant, scenario, by)| (Broken::Log(mutant), scenario, by));
     let in_hosts = IN_HOSTS.map(|(mutant, scenario, by)| (Broken::Host(mutant), scenario, by));
-    for (mutant, scenario, by) in in_logs.into_iter().chain(in_hosts) {
+    let in_quorum = IN_QUORUM.map(|(mutant, scenario, by)| (Broken::Quorum(mutant), scenario, by));
+    for (mutant, scenario, by) in in_logs.into_iter().chain(in_hosts).chain(in_quorum) {
         let scenario = Scenario::named(scenario).expect("a scenario of this name");
         let caught = (0..SEEDS_MAX).find_map(|seed| {
             let verdict = verdict(scenario, seed, mutant)?;
