@@ -27,7 +27,7 @@ const GROUP: &str = "interop-group";
 const PRODUCER: i64 = 40;
 
 /// What this whole test judges, for a machine that lacks Java.
-const CHECKS: u32 = 8;
+const CHECKS: u32 = 9;
 
 fn main() {
     let mut tally = Tally::new("interop");
@@ -74,6 +74,7 @@ fn run(tally: &mut Tally) -> Result<(), String> {
     let mut adopted = Node::new(Peer::Ringlog, &scratch.join("adopted"), &overrides).map_err(|e| e.to_string())?;
     tally.judge("adopt takes Kafka's folders over, once", adopt(&kafka.data_dir(), &adopted.data_dir()));
     adopted.start()?;
+    tally.judge("adopted topics keep the configs they had", keeps_configs(&adopted));
     let serves_both = serves(&adopted, "from-kafka", &born_there).and_then(|()| serves(&adopted, "to-kafka", &written));
     tally.judge("an adopted log has the same records, offsets, times", serves_both);
     let knows = goes_on(&adopted, "from-kafka", &born_there).and_then(|()| {
@@ -197,6 +198,16 @@ fn adopt(kafkas: &Path, ours: &Path) -> Result<(), String> {
         return Err(format!("a second time: exit {code}: {said}"));
     }
     Ok(())
+}
+
+/// What Kafka was told when it made the topic, and not what this node would take by default.
+fn keeps_configs(node: &Node) -> Result<(), String> {
+    let configs = PlainClient::connect(&node.address())?.topic_configs("from-kafka")?;
+    let (name, value) = SEGMENT_BYTES;
+    match configs.get(name) {
+        Some(found) if found == value => Ok(()),
+        found => Err(format!("{name} is {found:?}, not {value}: {configs:?}")),
+    }
 }
 
 /// The paths of `folder`'s files whose names end so, with commas between.

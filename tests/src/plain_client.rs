@@ -2,12 +2,15 @@
 //! sent and what was answered is then known exactly.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use wire::create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use wire::create_topics_response::CreateTopicsResponse;
+use wire::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
+use wire::describe_configs_response::DescribeConfigsResponse;
 use wire::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use wire::fetch_response::FetchResponse;
 use wire::find_coordinator_request::FindCoordinatorRequest;
@@ -27,6 +30,7 @@ use wire::{ApiKey, Message, Reader, Records, Request, Writer};
 const PRODUCE: i16 = 8;
 const FETCH: i16 = 11;
 const CREATE_TOPICS: i16 = 4;
+const DESCRIBE_CONFIGS: i16 = 3;
 const OFFSET_COMMIT: i16 = 7;
 const OFFSET_FETCH: i16 = 5;
 const FIND_COORDINATOR: i16 = 2;
@@ -156,6 +160,28 @@ impl PlainClient {
         match response.topics.first().map(|t| (t.error_code, t.error_message.clone())) {
             Some((0 | 36, _)) => Ok(()),
             other => Err(format!("creating {name}: {other:?}")),
+        }
+    }
+
+    /// A topic's configs, each with its value in force.
+    pub fn topic_configs(&mut self, topic: &str) -> Io<BTreeMap<String, String>> {
+        const TOPIC: i8 = 2;
+        let resource =
+            DescribeConfigsResource { resource_type: TOPIC, resource_name: topic.into(), ..Default::default() };
+        let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
+        self.send(DESCRIBE_CONFIGS, &request)?;
+        let frame = self.receive()?;
+        let mut reader = Reader::new(&frame);
+        decode_response_header(&mut reader, ApiKey::DescribeConfigs.api(), DESCRIBE_CONFIGS)
+            .map_err(|e| format!("{e:?}"))?;
+        let response = DescribeConfigsResponse::decode(&mut reader, DESCRIBE_CONFIGS).map_err(|e| format!("{e:?}"))?;
+        match response.results.first() {
+            Some(result) if result.error_code == 0 => Ok(result
+                .configs
+                .iter()
+                .map(|config| (config.name.to_string(), config.value.as_deref().unwrap_or_default().to_owned()))
+                .collect()),
+            other => Err(format!("configs of {topic}: {other:?}")),
         }
     }
 

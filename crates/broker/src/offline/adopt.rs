@@ -6,7 +6,7 @@
 //!                                        ─► rename to `<name>` ─► per topic: commit to the metadata log
 //! ```
 //! A crash before the commit leaves folders that belong to no topic; naming the node's own log directory adopts those
-//! where they lie. Configs are not in the folders: see [`AdoptOptions::configs`].
+//! where they lie. Configs are not in the folders, but in the other side's metadata log: see [`AdoptOptions::configs`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,6 +20,7 @@ use shard::file::{sync_dir_blocking, sync_file_system_blocking};
 use storage::{FileName, LogConfig};
 use types::{LeaderEpoch, Offset, ProducerId, TopicId, TopicPartition};
 
+use super::kafka_configs::{Configs, KafkaConfigs};
 use super::{OfflineError, OfflineLog, OnProgress, UNDISTURBED, io_error};
 use crate::config::Config;
 use crate::control::OfflineControl;
@@ -53,9 +54,9 @@ pub struct AdoptOptions {
     pub topics: Vec<String>,
     /// Copied or moved.
     pub take: Take,
-    /// Topic configs, name and value, of every topic that becomes known here, but for internal ones. Without one of
-    /// `retention.ms` and `retention.bytes` a topic keeps everything: what limits it had cannot be told from its folders,
-    /// and a default of ours must not delete what was just brought.
+    /// Topic configs, name and value, of every topic that becomes known here, but for internal ones. They go before what
+    /// the other side's metadata log says, if it is in one of the sources. A `retention.ms` or `retention.bytes` that
+    /// neither says is -1: the other side's defaults are not known, and one of ours must not delete what was just brought.
     pub configs: Vec<(String, String)>,
     /// Take also what was not stopped cleanly: torn tails are cut.
     pub unclean: bool,
@@ -72,6 +73,10 @@ pub struct AdoptReport {
     pub folders: Vec<AdoptedFolder>,
     /// Folders that were left where they are, with the reason.
     pub left_out: Vec<(PathBuf, String)>,
+    /// The configs of each topic, name and value, but for internal ones.
+    pub configs: BTreeMap<Arc<str>, BTreeMap<String, String>>,
+    /// Configs that could not be taken over, each with the reason.
+    pub configs_left_out: Vec<String>,
 }
 
 /// A partition that was adopted, or would be.
@@ -139,10 +144,15 @@ fn adopt_with(
     for folder in found {
         topics.entry(Arc::clone(&folder.partition.topic)).or_default().push(folder);
     }
+    let kafkas = KafkaConfigs::of(&options.sources).unwrap_or_else(|reason| {
+        report.configs_left_out.push(format!("all of them: {reason}"));
+        None
+    });
     // Everything is checked before the first byte is copied.
     for (name, folders) in &topics {
-        let topic = adopted_topic(config, options, name, folders, &BTreeMap::new());
-        commit(control, config, topic, true)?;
+        let configs = configs_of(name, config, options, kafkas.as_ref(), &mut report.configs_left_out);
+        commit(control, config, adopted_topic(name, &configs, folders, &BTreeMap::new()), true)?;
+        report.configs.insert(Arc::clone(name), configs);
     }
     if options.dry_run {
         for folder in topics.into_values().flatten() {
@@ -158,8 +168,7 @@ fn adopt_with(
             report.folders.push(row);
             taken.insert(folder.partition.clone(), facts);
         }
-        let topic = adopted_topic(config, options, &name, &folders, &taken);
-        commit(control, config, topic, false)?;
+        commit(control, config, adopted_topic(&name, &report.configs[&name], &folders, &taken), false)?;
     }
     Ok(report)
 }
@@ -448,15 +457,16 @@ fn bring(source: &Path, work: &Path, take: Take) -> Result<(), OfflineError> {
     copy_all().inspect_err(|_| drop(fs::remove_dir_all(work)))
 }
 
-fn adopted_topic(
+/// What a topic is set to here.
+fn configs_of(
+    topic: &str,
     config: &Config,
     options: &AdoptOptions,
-    name: &Arc<str>,
-    folders: &[Found],
-    taken: &BTreeMap<TopicPartition, LogFacts>,
-) -> AdoptedTopic {
-    let mut configs: BTreeMap<String, String> = BTreeMap::new();
-    if **name == *OFFSETS_TOPIC {
+    kafkas: Option<&KafkaConfigs>,
+    left_out: &mut Vec<String>,
+) -> Configs {
+    let mut configs = Configs::new();
+    if topic == OFFSETS_TOPIC {
         // As this node makes it.
         configs.insert("cleanup.policy".to_owned(), "compact".to_owned());
         configs.insert("compression.type".to_owned(), "producer".to_owned());
@@ -464,13 +474,23 @@ fn adopted_topic(
     } else {
         configs.insert("retention.ms".to_owned(), "-1".to_owned());
         configs.insert("retention.bytes".to_owned(), "-1".to_owned());
+        configs.extend(kafkas.map(|kafkas| kafkas.of_topic(topic, left_out)).unwrap_or_default());
         configs.extend(options.configs.iter().cloned());
     }
+    configs
+}
+
+fn adopted_topic(
+    name: &Arc<str>,
+    configs: &Configs,
+    folders: &[Found],
+    taken: &BTreeMap<TopicPartition, LogFacts>,
+) -> AdoptedTopic {
     let facts = |folder: &Found| taken.get(&folder.partition).copied().unwrap_or_default();
     AdoptedTopic {
         name: Arc::clone(name),
         id: folders.first().map_or(TopicId::ZERO, |folder| folder.id),
-        configs: configs.into_iter().map(|(name, value)| (name.into(), Some(value.into()))).collect(),
+        configs: configs.iter().map(|(name, value)| (name.as_str().into(), Some(value.as_str().into()))).collect(),
         partitions: folders
             .iter()
             .map(|folder| AdoptedPartition {

@@ -3,6 +3,7 @@
 //! runs is never in the way.
 
 mod adopt;
+mod kafka_configs;
 mod repair;
 
 use std::io;

@@ -1,5 +1,6 @@
 //! `ringlog log adopt`: the way to move from Kafka with all records and offsets.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use broker::offline::{self, AdoptOptions, AdoptReport, AdoptedFolder, Take};
@@ -15,8 +16,9 @@ use crate::output::{Answer, Format, Section, print};
 
 const AFTER_HELP: &str = "\
 The Kafka that wrote DIR must have been stopped cleanly, and the node must be stopped. Topics keep their ids, records
-their offsets and timestamps, and __consumer_offsets the groups' positions. Topic configs are not in the folders: name
-them with --config; without, adopted topics keep everything (retention.ms=-1, retention.bytes=-1).
+their offsets and timestamps, and __consumer_offsets the groups' positions. Topic configs are read from Kafka's metadata
+log, if one DIR has it (__cluster_metadata-0; else name Kafka's metadata.log.dir too); --config goes before them. A topic
+that says nothing of its retention keeps everything (retention.ms=-1, retention.bytes=-1).
 
 Example:
   ringlog log adopt /var/lib/kafka/data --properties server.properties --dry-run";
@@ -75,12 +77,20 @@ struct LeftOutJson {
     reason: String,
 }
 
+#[derive(Serialize, JsonSchema)]
+struct TopicJson {
+    topic: String,
+    configs: BTreeMap<String, String>,
+}
+
 /// What was taken in, or would be.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct LogAdoption {
     dry_run: bool,
     folders: Vec<FolderJson>,
     left_out: Vec<LeftOutJson>,
+    topics: Vec<TopicJson>,
+    configs_left_out: Vec<String>,
 }
 
 impl Adopt {
@@ -115,6 +125,12 @@ impl Adopt {
             dry_run: self.dry_run,
             folders: report.folders.iter().map(folder_json).collect(),
             left_out: left_out.collect(),
+            topics: report
+                .configs
+                .iter()
+                .map(|(topic, configs)| TopicJson { topic: topic.to_string(), configs: configs.clone() })
+                .collect(),
+            configs_left_out: report.configs_left_out.clone(),
         };
         print(&answer, self.format.output)?;
         if !self.format.output.is_text() {
@@ -127,6 +143,13 @@ impl Adopt {
         }
         for (folder, reason) in &report.left_out {
             eprintln!("left out: {}: {reason}", folder.display());
+        }
+        for (topic, configs) in &report.configs {
+            let configs: Vec<String> = configs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            eprintln!("{topic}: {}", configs.join(" "));
+        }
+        for config in &report.configs_left_out {
+            eprintln!("config left out: {config}");
         }
         let bytes = report.folders.iter().map(|folder| folder.bytes).sum();
         let (count, size) = (report.folders.len(), human(bytes));
