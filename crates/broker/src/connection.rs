@@ -356,6 +356,11 @@ impl Connection {
         self.ended.notify_waiters();
     }
 
+    /// Waits until the client has closed its side.
+    pub(crate) async fn ended_by_client(&self) {
+        self.socket.ended().await;
+    }
+
     /// The same, and why.
     pub(crate) fn close_for(&self, cause: CloseCause) {
         self.close_cause.set(Some(cause));

@@ -11,7 +11,7 @@ use wire::api_versions_response::ApiVersionsResponse;
 use crate::connection::{Connection, Refused};
 use crate::handlers;
 use crate::metrics::CloseCause;
-use crate::request::{HandlerFault, Request, Unserved, encode_response};
+use crate::request::{Handled, HandlerFault, Request, Unserved, encode_response};
 use crate::shard_state::ShardState;
 use crate::{fetch, produce};
 
@@ -61,14 +61,30 @@ pub(crate) async fn dispatch(
     match api {
         ApiKey::Produce => produce::start(state, connection, slot, request).map_err(malformed),
         ApiKey::Fetch => fetch::start(state, connection, slot, &request).map_err(malformed),
-        _ => match handlers::handle(state, request).await {
-            Ok(reply) => {
+        _ => match handle(state, connection, request).await {
+            Some(Ok(reply)) => {
                 state.metrics.answered(api, shard::clock::monotonic_ns().saturating_sub(started));
                 connection.answer(state, slot, Some(reply));
                 Ok(())
             }
-            Err(HandlerFault(reason)) => Err(malformed(reason)),
+            Some(Err(HandlerFault(reason))) => Err(malformed(reason)),
+            None => {
+                connection.close();
+                Ok(())
+            }
         },
+    }
+}
+
+/// Has the API's handler answer. `None`: the client went away while it waited for the other members of its group, which
+/// may take minutes. Its connection ends then, and the group learns of it as in Kafka, when the member's time is over.
+async fn handle(state: &Rc<ShardState>, connection: &Rc<Connection>, request: Request) -> Option<Handled> {
+    if !matches!(request.api(), ApiKey::JoinGroup | ApiKey::SyncGroup) {
+        return Some(handlers::handle(state, request).await);
+    }
+    tokio::select! {
+        handled = handlers::handle(state, request) => Some(handled),
+        () = connection.ended_by_client() => None,
     }
 }
 

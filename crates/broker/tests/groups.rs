@@ -431,3 +431,38 @@ fn stable_group_goes_on_over_a_restart() {
     );
     assert_eq!(described.members[0].client_id, "test");
 }
+
+/// Two members; the second one's client goes away while it waits for the first to re-join.
+#[test]
+fn a_client_that_leaves_while_its_join_waits_gives_its_connection_back() {
+    let mut node = TestNode::start("gone");
+    node.find("g");
+    let address = node.node.as_ref().expect("a node").report().listening[0];
+    let protocol = JoinGroupRequestProtocol { name: "range".into(), ..JoinGroupRequestProtocol::default() };
+    let join = JoinGroupRequest {
+        group_id: "g".into(),
+        session_timeout_ms: 60_000,
+        rebalance_timeout_ms: 600_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![protocol],
+        ..JoinGroupRequest::default()
+    };
+    assert_eq!(node.ask(3, &join).error_code, 0);
+    let mut waiting = TcpStream::connect(address).expect("connected");
+    let mut writer = Writer::new();
+    frame::encode_request(&mut writer, 3, 1, Some("second"), &join).expect("a request");
+    waiting.write_all(&writer.into_bytes()).expect("sent");
+    // Far less than the first member's minute, for which the second one's join waits.
+    let until = Instant::now() + Duration::from_secs(40);
+    while node.describe("g").members.len() < 2 {
+        assert!(Instant::now() < until, "the second member does not come in");
+    }
+    // It has sent more, which nobody reads yet.
+    waiting.write_all(&[0, 0, 0, 20]).expect("sent");
+    assert_eq!(node.node.as_ref().expect("a node").connections(), 2);
+    drop(waiting);
+    while node.node.as_ref().expect("a node").connections() > 1 {
+        assert!(Instant::now() < until, "the connection is still held");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, sockopt};
@@ -15,6 +16,9 @@ use tokio::net::TcpStream;
 use types::limits::{GATHER_BATCHES_MAX, LISTEN_BACKLOG, SENDFILE_BYTES_MAX};
 
 use crate::file::LogFile;
+
+/// How often a connection with something unread is looked at for its end.
+const END_LOOKED_FOR_EVERY: Duration = Duration::from_secs(1);
 
 /// How to listen. `None` leaves a buffer to the kernel's own tuning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -252,6 +256,19 @@ impl Socket {
     /// When the reactor is gone.
     pub async fn readable(&self) -> io::Result<()> {
         self.stream.readable().await
+    }
+
+    /// Waits until the other end has closed its side, without reading what it sent before.
+    ///
+    /// That is noticed at once, or within a second while something lies unread.
+    pub async fn ended(&self) {
+        loop {
+            match self.stream.ready(Interest::READABLE).await {
+                Ok(ready) if !ready.is_read_closed() => tokio::time::sleep(END_LOOKED_FOR_EVERY).await,
+                // Broken is as good as closed.
+                _ => return,
+            }
+        }
     }
 
     /// Waits until something can be sent.

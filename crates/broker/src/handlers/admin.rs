@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorum::controller::{Command, Reply};
 use quorum::{ConfigResource, Configs, Fault, MetadataImage};
@@ -26,6 +27,21 @@ pub(crate) fn no_controller() -> Fault {
         ErrorCode::KafkaStorageError,
         "The metadata log cannot be written just now: the node's log names the cause. Nothing was changed; try again.",
     )
+}
+
+/// Has the controller do `command` and waits for it, no longer than the request's `timeout_ms`. What has begun goes on
+/// beyond that, as in Kafka. A client that sends 0 or less waits as long as it takes.
+pub(crate) async fn command(state: &ShardState, command: Command, timeout_ms: i32) -> Result<Reply, Fault> {
+    let done = state.node.control.command(command);
+    let reply = match u64::try_from(timeout_ms) {
+        Ok(ms) if ms > 0 => tokio::time::timeout(Duration::from_millis(ms), done).await.map_err(|_| {
+            let message =
+                format!("Not done within the request's timeout of {ms} ms. It goes on: look before you try again.");
+            Fault::new(ErrorCode::RequestTimedOut, message)
+        })?,
+        _ => done.await,
+    };
+    reply.ok_or_else(no_controller)
 }
 
 /// Has the controller change configs. `results` holds the refusals so far; the answers go, in order, where there is none.

@@ -16,14 +16,17 @@ use crate::request::{Handled, Request};
 use crate::shard_state::ShardState;
 
 pub(crate) async fn handle(state: &Rc<ShardState>, request: Request) -> Handled {
-    let (topics, validate_only) = {
+    let (topics, validate_only, timeout_ms) = {
         let body: CreateTopicsRequest<'_> = request.decode()?;
-        (body.topics.into_iter().map(new_topic).collect::<Vec<_>>(), body.validate_only)
+        (body.topics.into_iter().map(new_topic).collect::<Vec<_>>(), body.validate_only, body.timeout_ms)
     };
     let names: Vec<Arc<str>> = topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
-    let results = match state.node.control.command(Command::CreateTopics { topics, validate_only }).await {
-        Some(Reply::TopicsCreated(results)) => results,
-        _ => names.into_iter().map(|name| (name, Err(admin::no_controller()))).collect(),
+    let results = match admin::command(state, Command::CreateTopics { topics, validate_only }, timeout_ms).await {
+        Ok(Reply::TopicsCreated(results)) => results,
+        other => {
+            let fault = other.err().unwrap_or_else(admin::no_controller);
+            names.into_iter().map(|name| (name, Err(fault.clone()))).collect()
+        }
     };
     let image = Arc::clone(&state.image());
     let topics = results.into_iter().map(|(name, result)| described(state, &image, &name, result)).collect();

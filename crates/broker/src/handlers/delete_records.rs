@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use types::{ErrorCode, Offset};
 use wire::delete_records_request::DeleteRecordsRequest;
 use wire::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsResponse, DeleteRecordsTopicResult};
@@ -14,13 +16,21 @@ use crate::shard_state::ShardState;
 /// "Up to the high watermark", in a request.
 const HIGH_WATERMARK: i64 = -1;
 
+/// A client that sends no timeout waits as long as it takes.
+const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
+
 pub(crate) async fn handle(state: &Rc<ShardState>, request: Request) -> Handled {
     let asked: DeleteRecordsRequest<'_> = request.decode()?;
     let mut topics = Vec::with_capacity(asked.topics.len());
+    let wait = u64::try_from(asked.timeout_ms).ok().filter(|ms| *ms > 0).map_or(FOREVER, Duration::from_millis);
+    let deadline = Instant::now() + wait;
     for topic in &asked.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
-            let result = delete(state, &topic.name, partition.partition_index, partition.offset).await;
+            let deleted = delete(state, &topic.name, partition.partition_index, partition.offset);
+            // All partitions share the request's time; what has begun goes on beyond it.
+            let result =
+                tokio::time::timeout_at(deadline, deleted).await.unwrap_or(Err(ErrorCode::RequestTimedOut));
             let (code, low_watermark) = match result {
                 Ok(offset) => (ErrorCode::None, offset.value()),
                 Err(code) => (code, -1),

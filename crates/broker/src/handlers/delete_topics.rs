@@ -18,7 +18,7 @@ use crate::shard_state::ShardState;
 pub(crate) async fn handle(state: &Rc<ShardState>, request: Request) -> Handled {
     let mut results = Vec::new();
     let mut topics = Vec::new();
-    {
+    let timeout_ms = {
         let body: DeleteTopicsRequest<'_> = request.decode()?;
         topics.extend(body.topic_names.iter().map(|name| TopicRef::Name(Arc::from(&**name))));
         for topic in &body.topics {
@@ -36,11 +36,15 @@ pub(crate) async fn handle(state: &Rc<ShardState>, request: Request) -> Handled 
                 }
             }
         }
-    }
+        body.timeout_ms
+    };
     if state.node.config.delete_topics {
-        match state.node.control.command(Command::DeleteTopics { topics: topics.clone() }).await {
-            Some(Reply::TopicsDeleted(deleted)) => results.extend(deleted),
-            _ => results.extend(topics.into_iter().map(|topic| refused(topic, admin::no_controller()))),
+        match admin::command(state, Command::DeleteTopics { topics: topics.clone() }, timeout_ms).await {
+            Ok(Reply::TopicsDeleted(deleted)) => results.extend(deleted),
+            other => {
+                let fault = other.err().unwrap_or_else(admin::no_controller);
+                results.extend(topics.into_iter().map(|topic| refused(topic, fault.clone())));
+            }
         }
     } else {
         let fault = if request.version() < 3 {
