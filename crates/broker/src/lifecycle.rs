@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use shard::{BoundListener, Listener, ListenerOptions, Mailboxes, MemoryBudget, ShardHandle, ShardSpec};
 use tokio::sync::{oneshot, watch};
+use types::limits::OTHER_DESCRIPTORS_MAX;
 use types::{ShardId, TopicId, TopicPartition};
 
 use crate::config::{AppendBackend, Config, Endpoint};
@@ -159,7 +160,7 @@ pub fn start(config: Config) -> Result<Node, StartError> {
         })?;
     }
     let shared = Arc::new(NodeShared {
-        connections: Connections::new(&config, shards),
+        connections: Connections::new(&config, shards, connection_descriptors(files_open_max)),
         config: Arc::clone(&config),
         cluster_id: Arc::clone(&cluster_id),
         shards,
@@ -334,6 +335,11 @@ impl Node {
             }
         }
     }
+}
+
+/// Descriptors for connections: half of them are for log files, so that neither takes the other's, and some for the rest.
+fn connection_descriptors(files_open_max: usize) -> usize {
+    (files_open_max / 2).saturating_sub(OTHER_DESCRIPTORS_MAX).max(16)
 }
 
 /// As many shards as CPUs that may be used, capped by the cgroup's quota, unless it is configured.

@@ -208,6 +208,8 @@ causes! {
         Total "max.connections",
         /// `max.connections.per.ip` and its overrides.
         PerIp "max.connections.per.ip",
+        /// The descriptors that are left to connections.
+        Descriptors "descriptors",
     }
 }
 
@@ -236,7 +238,7 @@ mod tests {
         metrics.connection_refused(ConnectionRefusal::PerIp);
         assert_eq!(
             metrics.connections_refused().collect::<Vec<_>>(),
-            [(ConnectionRefusal::Total, 0), (ConnectionRefusal::PerIp, 1)]
+            [(ConnectionRefusal::Total, 0), (ConnectionRefusal::PerIp, 1), (ConnectionRefusal::Descriptors, 0)]
         );
     }
 }

@@ -107,6 +107,8 @@ impl Offline {
 /// How many connections there are: in all, from each address, on each shard.
 pub(crate) struct Connections {
     connections_max: u32,
+    /// What the limit of open files leaves for connections.
+    descriptors_max: usize,
     per_ip_max: u32,
     per_ip_overrides: HashMap<IpAddr, u32>,
     by_ip: RwLock<HashMap<IpAddr, u32>>,
@@ -115,10 +117,11 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    pub(crate) fn new(config: &Config, shards: u16) -> Self {
+    pub(crate) fn new(config: &Config, shards: u16, descriptors_max: usize) -> Self {
         let overrides = config.connections_per_ip_overrides.iter();
         Self {
             connections_max: config.connections_max,
+            descriptors_max,
             per_ip_max: config.connections_per_ip_max,
             per_ip_overrides: overrides.filter_map(|(host, max)| Some((host.parse().ok()?, *max))).collect(),
             by_ip: RwLock::default(),
@@ -137,6 +140,14 @@ impl Connections {
         if self.total.load(Ordering::Relaxed) >= self.connections_max as usize {
             let reason = format!("{} connections are open (max.connections)", self.connections_max);
             return Err((ConnectionRefusal::Total, reason));
+        }
+        if self.total.load(Ordering::Relaxed) >= self.descriptors_max {
+            let reason = format!(
+                "{} connections are open, and the limit of open files leaves no descriptor for more: raise it (ulimit -n, \
+                 LimitNOFILE)",
+                self.descriptors_max
+            );
+            return Err((ConnectionRefusal::Descriptors, reason));
         }
         let max = self.per_ip_overrides.get(&ip).copied().unwrap_or(self.per_ip_max);
         let from_ip = by_ip.entry(ip).or_insert(0);

@@ -69,8 +69,11 @@ struct Node {
 
 impl Node {
     fn start(folder: &Folder) -> Self {
+        Self::start_by(folder, Command::new(env!("CARGO_BIN_EXE_ringlog")))
+    }
+
+    fn start_by(folder: &Folder, mut command: Command) -> Self {
         let log = folder.0.join("node.log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringlog"));
         command.current_dir(&folder.0).env_remove("RUST_LOG").args(["serve", "--log-format", "json"]);
         for setting in [
             "listeners=PLAINTEXT://127.0.0.1:0",
@@ -301,4 +304,30 @@ fn a_client_that_is_refused_again_and_again_is_named_and_does_not_fill_the_log()
     assert_eq!(unserved["client_id"], "odd");
     assert_eq!(unserved["principal"], "User:ANONYMOUS");
     assert!(unserved["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.1:")));
+}
+
+#[test]
+fn connections_beyond_the_descriptors_are_turned_away_and_files_keep_theirs() {
+    let folder = Folder::new("descriptors");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 512; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_ringlog")]);
+    let node = Node::start_by(&folder, shell);
+    // Half of 512 for files, 192 for the rest.
+    let connections: Vec<TcpStream> =
+        (0..64 + 5).map(|_| TcpStream::connect(node.clients).expect("connected")).collect();
+    let began = Instant::now();
+    let refused = "ringlog_connections_refused_total{cause=\"descriptors\"} 5";
+    loop {
+        let page = get(node.http, "/metrics").expect("answered");
+        if page.lines().any(|line| line == refused) {
+            assert!(page.lines().any(|line| line == "ringlog_connections 64"), "{page}");
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "not {refused}: {page}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(connections);
+    let log = node.stop();
+    let line = log.iter().find(|line| line["cause"] == "descriptors").expect("it is told");
+    assert!(line["reason"].as_str().is_some_and(|reason| reason.contains("ulimit -n")), "{line}");
 }

@@ -48,6 +48,9 @@ pub const SENDFILE_BYTES_MIN: usize = 16 * 1024;
 /// own request up after as long (`request.timeout.ms`).
 pub const REQUEST_STALLED_MS_MAX: u64 = 30_000;
 
+/// Descriptors that are neither a connection's nor a log file's: rings, wakes, file work, HTTP.
+pub const OTHER_DESCRIPTORS_MAX: usize = 192;
+
 /// Slots of a shard's mailbox.
 pub const MAILBOX_SLOTS: usize = 4096;
 
