@@ -1,0 +1,376 @@
+//! The load generator against a test double: a broker of one topic in memory that speaks enough of the protocol, and
+//! that loses, doubles, reorders or alters a record when told to. Each of these must fail a run; the honest double must not.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use loadgen::outcome::SelfCheck;
+use loadgen::{Outcome, RunOptions, Workload, run};
+use wire::api_versions_response::{ApiVersion, ApiVersionsResponse};
+use wire::fetch_request::FetchRequest;
+use wire::fetch_response::{FetchResponse, FetchableTopicResponse, PartitionData};
+use wire::frame::{self, RequestHeader};
+use wire::list_offsets_request::ListOffsetsRequest;
+use wire::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse};
+use wire::metadata_response::{
+    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use wire::produce_request::ProduceRequest;
+use wire::produce_response::{PartitionProduceResponse, ProduceResponse, TopicProduceResponse};
+use wire::{ApiKey, Message, Reader, Records, Response, Writer};
+
+const TOPIC: &str = "double";
+const PARTITIONS: i32 = 3;
+/// The batch of each partition that a fault befalls.
+const FAULTY_BATCH: usize = 5;
+/// The one version of each API that is spoken.
+const VERSIONS: [(ApiKey, i16); 5] = [
+    (ApiKey::Produce, 9),
+    (ApiKey::Fetch, 12),
+    (ApiKey::ListOffsets, 7),
+    (ApiKey::Metadata, 12),
+    (ApiKey::ApiVersions, 3),
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fault {
+    None,
+    /// Acked and thrown away.
+    Lose,
+    /// Written twice.
+    Double,
+    /// Written behind the batch that came after it.
+    Reorder,
+    /// Written with another byte in a value, the CRC made right.
+    Alter,
+    /// Acked 300 ms late, once.
+    Stall,
+}
+
+#[derive(Default)]
+struct Log {
+    batches: Vec<(i64, Vec<u8>)>,
+    end: i64,
+    received: usize,
+    held_back: Option<Vec<u8>>,
+}
+
+impl Log {
+    fn write(&mut self, mut batch: Vec<u8>) {
+        batch[..8].copy_from_slice(&self.end.to_be_bytes());
+        let records = i64::from(i32::from_be_bytes(batch[57..61].try_into().expect("4 bytes")));
+        self.batches.push((self.end, batch));
+        self.end += records;
+    }
+
+    fn append(&mut self, mut batch: Vec<u8>, fault: Fault) -> i64 {
+        let base = self.end;
+        self.received += 1;
+        let befallen = self.received == FAULTY_BATCH;
+        match fault {
+            Fault::Lose if befallen => {}
+            Fault::Double if befallen => {
+                self.write(batch.clone());
+                self.write(batch);
+            }
+            Fault::Reorder if befallen => self.held_back = Some(batch),
+            Fault::Alter if befallen => {
+                let last = batch.len() - 2;
+                batch[last] ^= 0x10;
+                let crc = batch::crc32c(&batch[21..]);
+                batch[17..21].copy_from_slice(&crc.to_be_bytes());
+                self.write(batch);
+            }
+            _ => {
+                self.write(batch);
+                if let Some(late) = self.held_back.take() {
+                    self.write(late);
+                }
+            }
+        }
+        if fault == Fault::Stall && befallen {
+            thread::sleep(Duration::from_millis(300));
+        }
+        base
+    }
+}
+
+struct Broker {
+    port: u16,
+    logs: Vec<Mutex<Log>>,
+    fault: Fault,
+}
+
+impl Broker {
+    fn start(fault: Fault) -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let logs = (0..PARTITIONS).map(|_| Mutex::default()).collect();
+        let broker = Arc::new(Self { port, logs, fault });
+        let serving = Arc::clone(&broker);
+        thread::spawn(move || {
+            for socket in listener.incoming() {
+                let (broker, socket) = (Arc::clone(&serving), socket.expect("a connection"));
+                thread::spawn(move || broker.serve(socket));
+            }
+        });
+        broker
+    }
+
+    fn serve(&self, mut socket: TcpStream) {
+        loop {
+            let mut size = [0; 4];
+            if socket.read_exact(&mut size).is_err() {
+                return;
+            }
+            let mut frame = vec![0; u32::from_be_bytes(size) as usize];
+            socket.read_exact(&mut frame).expect("the rest of a frame");
+            let mut reader = Reader::new(&frame);
+            let header = RequestHeader::decode(&mut reader).expect("a header");
+            let api = header.api.expect("an API of Kafka's").key;
+            let spoken = VERSIONS.iter().find(|(key, _)| *key == api).expect("an API that was offered").1;
+            let answer = if header.api_version != spoken {
+                assert_eq!(api, ApiKey::ApiVersions, "only ApiVersions may be asked in a version that was not offered");
+                encode(&versions(35), 0, header.correlation_id)
+            } else {
+                self.answer(api, &frame, &mut reader, spoken, header.correlation_id)
+            };
+            if socket.write_all(&answer).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn answer<'f>(
+        &self,
+        api: ApiKey,
+        frame: &'f [u8],
+        body: &mut Reader<'f>,
+        version: i16,
+        correlation: i32,
+    ) -> Vec<u8> {
+        match api {
+            ApiKey::Produce => {
+                let request = ProduceRequest::decode(body, version).expect("a request");
+                encode(&self.produce(frame, &request), version, correlation)
+            }
+            ApiKey::Fetch => {
+                let request = FetchRequest::decode(body, version).expect("a request");
+                encode(&self.fetch(&request), version, correlation)
+            }
+            ApiKey::ListOffsets => {
+                let request = ListOffsetsRequest::decode(body, version).expect("a request");
+                encode(&self.list_offsets(&request), version, correlation)
+            }
+            ApiKey::Metadata => encode(&self.metadata(), version, correlation),
+            _ => encode(&versions(0), version, correlation),
+        }
+    }
+
+    fn produce(&self, frame: &[u8], request: &ProduceRequest<'_>) -> ProduceResponse<'static> {
+        let topics = request.topic_data.iter().map(|topic| {
+            let partitions = topic.partition_data.iter().map(|data| {
+                let Records::At(range) = &data.records else { panic!("records") };
+                let mut log = self.logs[data.index as usize].lock().expect("unharmed");
+                let base_offset = log.append(frame[range.clone()].to_vec(), self.fault);
+                PartitionProduceResponse { index: data.index, base_offset, ..Default::default() }
+            });
+            TopicProduceResponse { name: TOPIC.into(), partition_responses: partitions.collect(), ..Default::default() }
+        });
+        ProduceResponse { responses: topics.collect(), ..Default::default() }
+    }
+
+    fn fetch(&self, request: &FetchRequest<'_>) -> FetchResponse<'static> {
+        let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms as u64);
+        loop {
+            let mut bytes = 0;
+            let topics = request.topics.iter().map(|topic| {
+                let partitions = topic.partitions.iter().map(|asked| {
+                    let log = self.logs[asked.partition as usize].lock().expect("unharmed");
+                    let from = log.batches.iter().rposition(|(base, _)| *base <= asked.fetch_offset);
+                    let from = from.filter(|_| asked.fetch_offset < log.end).unwrap_or(log.batches.len());
+                    let records: Vec<u8> = log.batches[from..].iter().flat_map(|(_, batch)| batch.clone()).collect();
+                    bytes += records.len();
+                    PartitionData {
+                        partition_index: asked.partition,
+                        high_watermark: log.end,
+                        last_stable_offset: log.end,
+                        log_start_offset: 0,
+                        records: Records::Inline(records.into()),
+                        ..Default::default()
+                    }
+                });
+                FetchableTopicResponse { topic: TOPIC.into(), partitions: partitions.collect(), ..Default::default() }
+            });
+            let response = FetchResponse { responses: topics.collect(), ..Default::default() };
+            if 0 < bytes || deadline <= Instant::now() {
+                return response;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn list_offsets(&self, request: &ListOffsetsRequest<'_>) -> ListOffsetsResponse<'static> {
+        let topics = request.topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|asked| {
+                let end = self.logs[asked.partition_index as usize].lock().expect("unharmed").end;
+                let offset = if asked.timestamp == -1 { end } else { 0 };
+                ListOffsetsPartitionResponse { partition_index: asked.partition_index, offset, ..Default::default() }
+            });
+            ListOffsetsTopicResponse { name: TOPIC.into(), partitions: partitions.collect(), ..Default::default() }
+        });
+        ListOffsetsResponse { topics: topics.collect(), ..Default::default() }
+    }
+
+    fn metadata(&self) -> MetadataResponse<'static> {
+        let broker =
+            MetadataResponseBroker { host: "127.0.0.1".into(), port: i32::from(self.port), ..Default::default() };
+        let partition = |partition_index| MetadataResponsePartition {
+            partition_index,
+            replica_nodes: vec![0],
+            isr_nodes: vec![0],
+            ..Default::default()
+        };
+        let topic = MetadataResponseTopic {
+            name: Some(TOPIC.into()),
+            partitions: (0..PARTITIONS).map(partition).collect(),
+            ..Default::default()
+        };
+        MetadataResponse { brokers: vec![broker], controller_id: 0, topics: vec![topic], ..Default::default() }
+    }
+}
+
+fn versions(error_code: i16) -> ApiVersionsResponse<'static> {
+    let spoken = |(key, version): &(ApiKey, i16)| ApiVersion {
+        api_key: key.code(),
+        min_version: *version,
+        max_version: *version,
+        ..Default::default()
+    };
+    ApiVersionsResponse { error_code, api_keys: VERSIONS.iter().map(spoken).collect(), ..Default::default() }
+}
+
+fn encode<'a, R: Response<'a>>(response: &R, version: i16, correlation: i32) -> Vec<u8> {
+    let mut writer = Writer::new();
+    frame::encode_response(&mut writer, version, correlation, response).expect("encodes");
+    writer.into_bytes().to_vec()
+}
+
+fn workload(load: &str) -> Workload {
+    let text = format!(
+        "name = \"double\"\nwarmup_s = 0.3\nduration_s = 1.5\n[topics]\nname = \"double\"\npartitions = 3\n[messages]\n\
+         size_bytes = 200\n[producers]\nidempotence = false\nlinger_ms = 2\nin_flight = 2\n[consumers]\n\
+         fetch_wait_ms = 50\n[load]\n{load}"
+    );
+    Workload::parse(&text, Path::new(".")).expect("right")
+}
+
+fn drive(fault: Fault, load: &str) -> Outcome {
+    let broker = Broker::start(fault);
+    let bootstrap = format!("127.0.0.1:{}", broker.port);
+    let options = RunOptions { bootstrap, keep_samples: true, ..RunOptions::default() };
+    run(&workload(load), &options, &mut |_| {}).expect("an outcome")
+}
+
+fn check(fault: Fault) -> SelfCheck {
+    let outcome = drive(fault, "rate = 2000");
+    assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+    outcome.check
+}
+
+#[test]
+fn an_honest_broker_passes_and_everything_due_is_acked_and_read() {
+    let outcome = drive(Fault::None, "rate = 2000");
+    assert!(outcome.check.passed() && outcome.check.complete, "{:?}", outcome.check);
+    assert_eq!(outcome.offered.messages, 3000, "2,000 a second for 1.5 s");
+    assert_eq!(outcome.produce.len(), 3000, "each has its latency");
+    assert_eq!(outcome.offered.bytes, 600_000);
+    assert_eq!(outcome.partial, None);
+}
+
+#[test]
+fn a_lost_record_fails_the_run() {
+    let check = check(Fault::Lose);
+    assert!(0 < check.lost && check.duplicated == 0 && check.reordered == 0 && check.corrupt == 0, "{check:?}");
+    assert!(!check.passed());
+}
+
+#[test]
+fn a_doubled_record_fails_the_run() {
+    let check = check(Fault::Double);
+    assert!(0 < check.duplicated && check.lost == 0 && check.reordered == 0 && check.corrupt == 0, "{check:?}");
+    assert!(!check.passed());
+}
+
+#[test]
+fn a_reordered_record_fails_the_run() {
+    let check = check(Fault::Reorder);
+    assert!(0 < check.reordered && check.lost == 0 && check.duplicated == 0 && check.corrupt == 0, "{check:?}");
+    assert!(!check.passed());
+}
+
+#[test]
+fn an_altered_record_fails_the_run() {
+    let check = check(Fault::Alter);
+    assert!(0 < check.corrupt && check.duplicated == 0 && check.reordered == 0, "{check:?}");
+    assert!(!check.passed());
+}
+
+#[test]
+fn percentiles_are_those_of_the_sorted_samples() {
+    for load in ["rate = 3000\narrivals = \"poisson\"", "mode = \"closed\"\nconcurrency = 2"] {
+        let outcome = drive(Fault::Stall, load);
+        let mut samples = outcome.samples.clone();
+        samples.sort_unstable();
+        assert_eq!(samples.len() as u64, outcome.produce.len());
+        assert!(1000 < samples.len(), "{}", samples.len());
+        for quantile in [0.0_f64, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0] {
+            let rank = ((quantile * samples.len() as f64).ceil() as usize).max(1);
+            let exact = samples[rank - 1];
+            let told = outcome.produce.value_at_quantile(quantile);
+            // One bucket: the value it tells is equivalent to the exact one, to three digits.
+            assert!(outcome.produce.equivalent(told, exact), "{load}: p{}: {told}, sorted {exact}", quantile * 100.0);
+        }
+    }
+}
+
+#[test]
+fn a_broker_that_stalls_is_seen_by_the_schedule_and_not_by_the_loop() {
+    // Every message that was due within the 300 ms waits; the closed loop has as many waiting as it has under way.
+    let late = |outcome: &Outcome| outcome.samples.iter().filter(|us| 100_000 <= **us).count();
+    let open = drive(Fault::Stall, "rate = 2000");
+    let closed = drive(Fault::Stall, "mode = \"closed\"\nconcurrency = 1");
+    assert!(300 < late(&open), "{} of {}", late(&open), open.samples.len());
+    let share = |outcome: &Outcome| late(outcome) as f64 / outcome.samples.len() as f64;
+    assert!(share(&closed) < share(&open) / 4.0, "closed {}, open {}", share(&closed), share(&open));
+}
+
+#[test]
+fn a_run_that_is_stopped_is_partial_and_says_so() {
+    let broker = Broker::start(Fault::None);
+    let options = RunOptions { bootstrap: format!("127.0.0.1:{}", broker.port), ..RunOptions::default() };
+    let stop = Arc::clone(&options.stop);
+    let mut workload = workload("mode = \"soak\"\nrate = 500");
+    workload.duration = Duration::from_secs(60);
+    let outcome = run(&workload, &options, &mut |_| {
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let outcome = outcome.expect("an outcome all the same");
+    assert_eq!(outcome.partial.as_deref(), Some("interrupted"));
+    assert!(outcome.measured < Duration::from_secs(60), "{:?}", outcome.measured);
+    assert!(0 < outcome.acked.messages);
+    assert!(outcome.check.passed(), "{:?}", outcome.check);
+}
+
+#[test]
+fn nobody_there_is_said_within_seconds() {
+    let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();
+    let options = RunOptions { bootstrap: format!("127.0.0.1:{port}"), ..RunOptions::default() };
+    let error = run(&workload("rate = 1"), &options, &mut |_| {}).expect_err("nobody listens");
+    assert!(error.is_unreachable(), "{error}");
+    assert!(error.next_step().is_some());
+}
