@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use client::{Admin, Client, OffsetAt};
 use tokio::time::{sleep, timeout};
+use types::TopicPartition;
 use types::limits::LOAD_LAG_SERIES_MAX;
-use types::{ProducerEpoch, ProducerId, TopicPartition};
 
 use crate::clock::{SECOND_NS, now_ns};
 use crate::consumers::{ConsumerThread, Group, Readers, Share};
@@ -23,7 +23,7 @@ use crate::outcome::{
 };
 use crate::preflight::cpus_of;
 use crate::producer::Producer;
-use crate::run::{Progress, RunError, leaders_of};
+use crate::run::{Progress, RunError, identify, leaders_of};
 use crate::shared::{Connected, Leaders, Shared, Topic, Wanted};
 use crate::tally::{Tick, Totals, merge};
 use crate::watch::{self, Sample};
@@ -55,7 +55,6 @@ pub(crate) struct Ground<'a> {
     pub(crate) topics: Vec<Topic>,
     pub(crate) leaders: Leaders,
     pub(crate) produce_version: i16,
-    pub(crate) identities: Vec<(ProducerId, ProducerEpoch)>,
 }
 
 /// Threads, and the ends of their channels.
@@ -201,11 +200,16 @@ async fn start_threads(
         wanted: wanted_end,
         ticks: ticks_end,
     };
+    // Every stretch begins its sequences at 0, so it needs producers of its own.
+    let identities = match workload.producers.idempotence {
+        true => identify(&ground.client, workload.producers.count).await?,
+        false => Vec::new(),
+    };
     for thread in 0..producer_threads {
         let ids = (thread as u32..workload.producers.count).step_by(producer_threads);
         let mut producers = Vec::new();
         for id in ids {
-            let identity = ground.identities.get(id as usize).copied();
+            let identity = identities.get(id as usize).copied();
             let mut producer = Producer::new(id, Arc::clone(shared), identity);
             for node in producer.nodes() {
                 let address = &ground.leaders.nodes[usize::from(node)];

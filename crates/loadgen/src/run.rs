@@ -129,12 +129,8 @@ async fn run_on_ground(
             // Newer versions name topics by id.
             produce_version = produce_version.min(12);
         }
-        let identities = match workload.producers.idempotence {
-            true => identify(&client, workload.producers.count).await?,
-            false => Vec::new(),
-        };
         let (client, admin) = (client.clone(), admin.clone());
-        let ground = Ground { client, admin, options, topics, leaders, produce_version, identities };
+        let ground = Ground { client, admin, options, topics, leaders, produce_version };
         match workload.load {
             Load::Sweep(sweep) => climb(&ground, workload, &sweep, run, progress).await,
             _ => stretch(&ground, workload, run, None, progress).await,
@@ -275,7 +271,7 @@ pub(crate) async fn leaders_of(
 }
 
 /// A producer id for each producer.
-async fn identify(client: &Client, producers: u32) -> Result<Vec<(ProducerId, ProducerEpoch)>, RunError> {
+pub(crate) async fn identify(client: &Client, producers: u32) -> Result<Vec<(ProducerId, ProducerEpoch)>, RunError> {
     let mut identities = Vec::new();
     for _ in 0..producers {
         let request =

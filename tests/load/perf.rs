@@ -1,0 +1,181 @@
+//! Beside Kafka's own ProducerPerformance, at one rate that both hold and with the same batch size: what each claims to
+//! have sent is what the log gained, their batches are alike, and so is what a request costs the broker.
+//!
+//! Each request's cost depends on the batch that it carries, so both linger long enough to fill their batches.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use loadgen::{RunOptions, Workload, run};
+use tests::clients_dir;
+use tests::node::{Node, Peer};
+use tests::plain_client::PlainClient;
+use tests::scratch_dir;
+
+use crate::holds;
+
+/// A batch takes 8 ms to fill: longer than the tool's naps, after which it would send several at once, cheaper together.
+const RATE: u64 = 2000;
+const SECONDS: u64 = 10;
+const MESSAGE_BYTES: u64 = 1000;
+const BATCH_BYTES: u64 = 16_384;
+const LINGER_MS: u64 = 20;
+const ROUNDS: usize = 3;
+/// Above this load of the machine CPU is not judged: what others do then decides how many requests meet in one turn.
+const LOAD_MAX: f64 = 3.0;
+
+/// What one tool did to the node.
+#[derive(Clone, Copy, Debug)]
+struct Done {
+    claimed: u64,
+    gained: i64,
+    log_bytes: u64,
+    batches: u64,
+    cpu: Duration,
+}
+
+impl Done {
+    fn batch_bytes(&self) -> f64 {
+        self.log_bytes as f64 / self.batches as f64
+    }
+
+    fn cpu_us(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / self.batches as f64
+    }
+}
+
+pub(crate) fn it_counts_as_kafkas_own_tool_does() -> Result<(), String> {
+    present()?;
+    let mut node = Node::new(
+        Peer::Ringlog,
+        &scratch_dir("load").join("perf"),
+        &["num.partitions=1", "auto.create.topics.enable=true"],
+    )
+    .map_err(|e| e.to_string())?;
+    node.start()?;
+    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        theirs.push(measure(&node, &format!("perf-{round}"), performance)?);
+        ours.push(measure(&node, &format!("load-{round}"), loadgen)?);
+    }
+    for done in theirs.iter().chain(&ours) {
+        holds(done.claimed as i64 == done.gained, || format!("claimed and gained differ: {done:?}"))?;
+    }
+    let median = |of: fn(&Done) -> f64, all: &[Done]| {
+        let mut values: Vec<f64> = all.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let bytes = (median(Done::batch_bytes, &theirs), median(Done::batch_bytes, &ours));
+    let cpu = (median(Done::cpu_us, &theirs), median(Done::cpu_us, &ours));
+    println!(
+        "  mean batch: ProducerPerformance {:.0} bytes, loadgen {:.0}; broker CPU a request: {:.1} us, {:.1} us",
+        bytes.0, bytes.1, cpu.0, cpu.1
+    );
+    holds((0.9..1.1).contains(&(bytes.1 / bytes.0)), || {
+        format!("mean batch bytes: theirs {}, ours {}", bytes.0, bytes.1)
+    })?;
+    let load = std::fs::read_to_string("/proc/loadavg").map_err(|e| e.to_string())?;
+    let load: f64 = load.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(f64::MAX);
+    if LOAD_MAX < load {
+        println!("  the machine's load is {load}: CPU a request is not judged");
+        return Ok(());
+    }
+    holds((0.85..1.15).contains(&(cpu.1 / cpu.0)), || {
+        format!("broker CPU a request in us: theirs {}, ours {}", cpu.0, cpu.1)
+    })
+}
+
+/// Messages a second.
+fn rate() -> u64 {
+    std::env::var("LOAD_RATE").ok().and_then(|rate| rate.parse().ok()).unwrap_or(RATE)
+}
+
+fn present() -> Result<(), String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    match clients_dir().join("reference/.ready").exists() {
+        _ if !there("java") => Err("no java on this machine".to_owned()),
+        false => Err("no jars of Kafka on this machine".to_owned()),
+        true => Ok(()),
+    }
+}
+
+/// Lets `tool` send to a topic of its own; returns what came of it.
+fn measure(
+    node: &Node,
+    topic: &str,
+    tool: fn(&Node, &str) -> Result<(u64, Option<Duration>), String>,
+) -> Result<Done, String> {
+    let mut client = PlainClient::connect(&node.address())?;
+    client.create_topic(topic, 1, &[])?;
+    let pid = nix::unistd::Pid::from_raw(node.pid().ok_or("the node is not running")? as i32);
+    let clock = nix::time::clock_getcpuclockid(pid).map_err(|e| e.to_string())?;
+    let now = || clock.now().map(Duration::from).map_err(|e| e.to_string());
+    let before = now()?;
+    let (claimed, cpu) = tool(node, topic)?;
+    // What it did not measure itself has its start in it: a few requests.
+    let cpu = cpu.unwrap_or(now()? - before);
+    let (mut at, mut log_bytes, mut batches) = (0, 0, 0);
+    loop {
+        let answer = client.fetch(topic, 0, at, 4 << 20)?;
+        let mut rest = &answer.bytes[..];
+        while let Ok(Some(size)) = batch::BatchView::peek_size(rest) {
+            let Some((bytes, after)) = rest.split_at_checked(size) else { break };
+            let view = batch::check(bytes).map_err(|e| e.to_string())?;
+            at = view.last_offset().value() + 1;
+            log_bytes += size as u64;
+            batches += 1;
+            rest = after;
+        }
+        if answer.high_watermark <= at {
+            return Ok(Done { claimed, gained: at, log_bytes, batches, cpu });
+        }
+    }
+}
+
+/// Kafka's tool; returns the records that it says it sent.
+fn performance(node: &Node, topic: &str) -> Result<(u64, Option<Duration>), String> {
+    let jars = format!("{}/reference/*", clients_dir().display());
+    let mut command = Command::new("timeout");
+    command
+        .args([
+            "120",
+            "java",
+            "-Xmx256m",
+            "-XX:+UseSerialGC",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-cp",
+            &jars,
+        ])
+        .args(["org.apache.kafka.tools.ProducerPerformance", "--topic", topic])
+        .args(["--num-records", &(rate() * SECONDS).to_string(), "--record-size", &MESSAGE_BYTES.to_string()])
+        .args(["--throughput", &rate().to_string(), "--producer-props"])
+        .arg(format!("bootstrap.servers={}", node.address()))
+        .args([format!("batch.size={BATCH_BYTES}"), format!("linger.ms={LINGER_MS}"), "acks=all".to_owned()]);
+    let output = command.output().map_err(|e| e.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let last = text
+        .lines()
+        .rev()
+        .find(|line| line.contains("records sent"))
+        .ok_or_else(|| format!("it says nothing: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
+    let word = last.split_whitespace().next().unwrap_or_default();
+    Ok((word.parse().map_err(|_| format!("no number: {last}"))?, None))
+}
+
+fn loadgen(node: &Node, topic: &str) -> Result<(u64, Option<Duration>), String> {
+    let text = format!(
+        "name = \"load\"\nwarmup_s = 0\nduration_s = {SECONDS}\n[topics]\nname = \"{topic}\"\n[messages]\nsize_bytes = {MESSAGE_BYTES}\n\
+         [producers]\nlinger_ms = {LINGER_MS}\nbatch_bytes = {BATCH_BYTES}\n[consumers]\ngroups = 0\n[load]\nrate = {}\n",
+        rate()
+    );
+    let workload = Workload::parse(&text, Path::new(".")).map_err(|e| e.to_string())?;
+    let pid = node.pid().ok_or("the node is not running")? as i32;
+    let options = RunOptions { bootstrap: node.address(), broker_pids: vec![pid], ..RunOptions::default() };
+    let outcome = run(&workload, &options, &mut |_| {}).map_err(|e| e.to_string())?;
+    // Of all that were due, also those whose ack came after the end.
+    let used = outcome.brokers.first().ok_or("the broker's use was not measured")?;
+    Ok((outcome.produce.len(), Some(used.cpu)))
+}
