@@ -1,8 +1,13 @@
 //! `ringlog bench`: what a broker does, and what its machine could do. One file a command.
 
+mod compare;
+pub(crate) mod diff;
 pub(crate) mod disk;
 mod live;
+mod measure;
 pub(crate) mod net;
+mod report;
+pub(crate) mod rows;
 mod run;
 
 use std::path::PathBuf;
@@ -15,8 +20,14 @@ use crate::failure::{Code, Failure};
 /// The commands.
 #[derive(Subcommand)]
 pub(crate) enum BenchCommand {
-    /// Run a workload against a broker that is there: rate, latency, lag, what it costs
+    /// Run a workload against one or more targets: rate, latency, lag, what it costs
     Run(run::Run),
+    /// Run a workload against two targets in turn, and say whether they differ
+    Compare(compare::BenchCompare),
+    /// Draw the page of results folders again; several beside each other
+    Report(report::BenchReport),
+    /// Compare two results folders
+    Diff(diff::BenchDiff),
     /// What a folder's disk can do: writing from front to end, and fdatasync by size, by batch and by files
     Disk(disk::BenchDisk),
     /// What the network can do: bytes each way and the round trip, over loopback or to another machine
@@ -27,6 +38,9 @@ impl BenchCommand {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         match self {
             Self::Run(run) => run.run(),
+            Self::Compare(compare) => compare.run(),
+            Self::Report(report) => report.run(),
+            Self::Diff(diff) => diff.run(),
             Self::Disk(disk) => disk.run(),
             Self::Net(net) => net.run(),
         }

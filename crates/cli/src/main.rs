@@ -72,7 +72,7 @@ enum Command {
     Log(log::LogCommand),
     /// Measure a broker with a workload, and a machine's disk and network
     #[command(subcommand)]
-    Bench(bench::BenchCommand),
+    Bench(Box<bench::BenchCommand>),
     /// Size a cluster for a workload: brokers, partitions, disk, network, memory, and what binds
     Plan(plan::PlanCommand),
     /// Gather what somebody else needs to find a fault

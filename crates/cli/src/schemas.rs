@@ -19,8 +19,10 @@ pub(crate) struct Description {
 /// Every document, by name.
 pub(crate) fn all() -> Vec<Description> {
     let mut all = vec![
+        of::<crate::bench::diff::BenchDifference>(),
         of::<crate::bench::disk::DiskLimits>(),
         of::<crate::bench::net::NetworkLimits>(),
+        of::<crate::bench::rows::BenchResults>(),
         of::<crate::config::ConfigList>(),
         of::<crate::config::change::ConfigChanges>(),
         of::<crate::config::describe::ConfigDescription>(),

@@ -1,7 +1,7 @@
 //! Two targets beside each other, metric by metric.
 
 use crate::stats;
-use crate::summary::{MetricComparison, Run, TargetSummary};
+use crate::summary::{MetricComparison, Run, Summary, TargetSummary};
 
 /// A metric: its name in `summary.json`, whether more is better, and how it is read off a run.
 type Metric = (&'static str, bool, fn(&Run) -> Option<u64>);
@@ -40,6 +40,39 @@ pub fn compare(a: &TargetSummary, b: &TargetSummary) -> Vec<MetricComparison> {
         .collect()
 }
 
+/// Compares two sessions, target by target: those of the same label. What sets the sessions apart beside the targets is
+/// told in words.
+#[must_use]
+pub fn diff(a: &Summary, b: &Summary) -> (Vec<MetricComparison>, Vec<String>) {
+    let mut remarks = Vec::new();
+    for (what, of_a, of_b) in [
+        ("workload", &a.workload.toml, &b.workload.toml),
+        ("processor", &a.machine.cpu_model, &b.machine.cpu_model),
+        ("kernel", &a.machine.kernel, &b.machine.kernel),
+    ] {
+        if of_a != of_b {
+            remarks.push(match what {
+                "workload" => "the workloads differ".to_owned(),
+                _ => format!("the {what} differs: {of_a} and {of_b}"),
+            });
+        }
+    }
+    if a.machine.memory_bytes >> 30 != b.machine.memory_bytes >> 30 {
+        remarks.push("the machines have not the same memory".to_owned());
+    }
+    let mut all = Vec::new();
+    for of_a in &a.targets {
+        match b.targets.iter().find(|of_b| of_b.label == of_a.label) {
+            Some(of_b) => all.extend(compare(of_a, of_b)),
+            None => remarks.push(format!("{} is only in the first", of_a.label)),
+        }
+    }
+    for of_b in b.targets.iter().filter(|of_b| a.targets.iter().all(|of_a| of_a.label != of_b.label)) {
+        remarks.push(format!("{} is only in the second", of_b.label));
+    }
+    (all, remarks)
+}
+
 /// The order in which runs are taken: A B C, A B C, ... so that whatever drifts on the machine meets all alike.
 #[must_use]
 pub fn interleaved(targets: usize, repeats: u32) -> Vec<usize> {
@@ -55,6 +88,18 @@ mod tests {
     #[test]
     fn runs_are_taken_in_turn() {
         assert_eq!(interleaved(2, 3), [0, 1, 0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn sessions_are_compared_by_label_and_what_else_differs_is_told() {
+        let a = sample::summary(vec![sample::target("same", 5, 1), sample::target("old", 1, 1)]);
+        let mut b = sample::summary(vec![sample::target("new", 1, 1), sample::target("same", 5, 2)]);
+        b.machine.kernel = "1.0".to_owned();
+        let (all, remarks) = diff(&a, &b);
+        assert_eq!(all.len(), METRICS.len());
+        assert!(all.iter().all(|one| one.a == "same" && one.b == "same"));
+        assert_eq!(remarks.len(), 3, "{remarks:?}");
+        assert!(remarks[0].starts_with("the kernel differs"), "{remarks:?}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod producer;
 pub mod report;
 pub mod results;
 mod run;
+pub mod session;
 mod shared;
 pub mod stamp;
 pub mod stats;

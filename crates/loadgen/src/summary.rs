@@ -332,7 +332,9 @@ pub struct SeriesLine {
 /// RFC 3339 in UTC, whole seconds.
 #[must_use]
 pub fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    // Its years end long after any clock's.
+    jiff::Timestamp::from_second(seconds as i64).unwrap_or_default().to_string()
 }
 
 fn per_s(count: u64, time: Duration) -> u64 {

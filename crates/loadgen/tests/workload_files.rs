@@ -56,6 +56,10 @@ fn every_question_has_its_file() {
             };
             suite.cells.iter().map(pair).collect::<std::collections::BTreeSet<_>>().len() == 9
         }),
+        ("durability", |suite| {
+            let modes: Vec<&str> = suite.cells.iter().map(|cell| cell.workload.topics.durability.word()).collect();
+            modes == ["replicated", "interval", "durable"]
+        }),
         ("message-sizes", |suite| every(suite, |w| *w.messages.size_bytes.start(), &[100, 1024, 10_240])),
         ("partitions", |suite| every(suite, |w| w.topics.partitions, &[1, 16, 100, 1000, 10_000])),
         ("small-batches", |suite| {

@@ -1,110 +1,75 @@
-//! `ringlog bench run`: one workload, one broker, what came out.
+//! `ringlog bench run`: a workload against one or more targets, and what came out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
+use loadgen::driver::{System, TargetSpec};
 use loadgen::outcome::{Latencies, Severity};
-use loadgen::summary::Run as RunSummary;
-use loadgen::{Outcome, RunError, RunOptions, Workload, judge};
+use loadgen::{Outcome, RunOptions, judge};
 
-use super::live::Live;
+use super::measure::{Measure, Plan, TARGETS_HELP};
 use crate::failure::{Code, Failure};
-use crate::output::print_text;
 
-const AFTER_HELP: &str = "\
+const EXAMPLES: &str = "\
 Examples:
-  ringlog bench run orders.toml                                the node on 127.0.0.1:9092
-  ringlog bench run orders.toml -b 10.0.0.7:9092 --output json for scripts
+  ringlog bench run orders.toml                                the node on 127.0.0.1:9092, unless the file names targets
+  ringlog bench run orders.toml -b 10.0.0.7:9092 -o json       for scripts
   ringlog bench run orders.toml --broker-pid 4711 --cpus 2,3   what the broker costs; the generator on CPUs 2 and 3
+  ringlog bench run orders.toml --target ringlog:fs=xfs --target ringlog:fs=ext4 --target kafka --repeat 3
 
-Ctrl-C ends the load and reports what there was, marked as partial. Exit codes: 0 done and every target met, 6 a target
-was not met or the self-check failed, 5 ended early.";
+Ctrl-C ends the load and reports what there was, marked as partial. Exit codes: 0 done and every target of the workload met,
+6 one was not met or the self-check failed, 5 ended early.";
 
 /// The arguments of `bench run`.
 #[derive(Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = format!("{TARGETS_HELP}\n\n{EXAMPLES}"))]
 pub(crate) struct Run {
     /// The workload, a TOML file
     #[arg(value_name = "WORKLOAD.toml")]
     workload: PathBuf,
-    /// One or more nodes of the cluster, comma-separated
-    #[arg(short, long, visible_alias = "bootstrap-server", value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
-    brokers: String,
-    /// CPUs that the generator's threads are pinned to in turn, such as 2,3
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    cpus: Vec<usize>,
-    /// Process id of a broker on this machine, to count what it uses. May be given many times
+    /// Who is measured. May be given many times; in place of what the workload names
+    #[arg(long = "target", value_name = "TARGET")]
+    targets: Vec<TargetSpec>,
+    /// A broker that runs already: one or more nodes of its cluster, comma-separated
+    #[arg(short, long, visible_alias = "bootstrap-server", value_name = "HOST:PORT", conflicts_with = "targets")]
+    brokers: Option<String>,
+    /// Runs of each target, taken in turn
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    repeat: u32,
+    /// Process id of a broker on this machine that runs already, to count what it uses. May be given many times
     #[arg(long, value_name = "PID")]
     broker_pid: Vec<i32>,
-    /// HOST:PORT of a broker's /metrics, in the order of --broker-pid
+    /// HOST:PORT of that broker's /metrics, in the order of --broker-pid
     #[arg(long, value_name = "HOST:PORT")]
     broker_http: Vec<String>,
-    /// The `floor` binary that the generator's own ceiling is measured against; looked for beside this one
-    #[arg(long, value_name = "PATH")]
-    floor: Option<PathBuf>,
     /// Leave the topics that were made for the run
     #[arg(long)]
     keep_topics: bool,
-    /// Run although the preflight refuses
-    #[arg(long)]
-    force: bool,
-    /// How to print the outcome
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Form,
-}
-
-/// The form of the outcome.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
-enum Form {
-    /// A table for people
-    #[default]
-    Table,
-    /// One JSON document
-    Json,
+    #[command(flatten)]
+    measure: Measure,
 }
 
 impl Run {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let workload = read_workload(&self.workload)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        stop_on_interrupt(&stop)?;
-        let options = RunOptions {
-            bootstrap: self.brokers.clone(),
-            cpus: self.cpus.clone(),
-            broker_pids: self.broker_pid.clone(),
-            broker_http: self.broker_http.clone(),
-            floor: self.floor.clone().or_else(floor_beside_us),
-            keep_topics: self.keep_topics,
-            force: self.force,
-            stop,
-            ..RunOptions::default()
-        };
-        let mut live = Live::new(self.output == Form::Json);
-        let outcome = loadgen::run(&workload, &options, &mut |progress| live.show(progress));
-        live.finish();
-        let outcome = outcome.map_err(failure)?;
-        match self.output {
-            Form::Json => {
-                let limits = Err("neither `bench disk` nor `bench net` was run with it".to_owned());
-                let text = serde_json::to_string_pretty(&RunSummary::of(&outcome, limits));
-                print_text(&(text.map_err(|error| Failure::output(&error.into()))? + "\n"))?;
-            }
-            Form::Table => print_text(&table(&outcome))?,
-        }
-        conclude(&outcome)
+        let mut targets = self.targets.clone();
+        targets.extend(self.brokers.as_ref().map(|brokers| {
+            let addresses = brokers.split(',').map(|address| address.trim().to_owned()).collect();
+            TargetSpec::new(System::Broker(addresses))
+        }));
+        self.measure.run(Plan {
+            workload: self.workload.clone(),
+            targets,
+            repeats: self.repeat,
+            options: RunOptions {
+                broker_pids: self.broker_pid.clone(),
+                broker_http: self.broker_http.clone(),
+                keep_topics: self.keep_topics,
+                ..RunOptions::default()
+            },
+        })
     }
-}
-
-/// Reads a workload's file.
-pub(crate) fn read_workload(path: &Path) -> Result<Workload, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let code = if error.kind() == std::io::ErrorKind::NotFound { Code::NotFound } else { Code::Failed };
-        Failure::new(code, format!("cannot read {}: {error}", path.display()))
-    })?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    Workload::parse(&text, folder).map_err(|error| Failure::new(Code::Usage, format!("{}: {error}", path.display())))
 }
 
 /// The first Ctrl-C or SIGTERM ends the load, the second this process.
@@ -137,28 +102,6 @@ pub(crate) fn stop_on_interrupt(stop: &Arc<AtomicBool>) -> Result<(), Failure> {
 pub(crate) fn floor_beside_us() -> Option<PathBuf> {
     let floor = std::env::current_exe().ok()?.with_file_name("floor");
     floor.is_file().then_some(floor)
-}
-
-/// Why there is no outcome.
-pub(crate) fn failure(error: RunError) -> Failure {
-    let code = if error.is_unreachable() { Code::Unreachable } else { Code::Failed };
-    let next = error.next_step();
-    let failure = Failure::new(code, error.to_string());
-    next.map_or(failure.clone(), |next| failure.with_next(next))
-}
-
-/// The exit code that an outcome deserves.
-pub(crate) fn conclude(outcome: &Outcome) -> Result<(), Failure> {
-    if !outcome.check.passed() {
-        return Err(Failure::new(Code::VerdictNotMet, "the self-check failed: the broker did not keep what it acked"));
-    }
-    if let Some(reason) = &outcome.partial {
-        return Err(Failure::new(Code::Partial, format!("the run is partial: {reason}")));
-    }
-    match judge(outcome) {
-        Some(verdict) if verdict.met == loadgen::verdict::Met::Not => Err(Failure::verdict()),
-        _ => Ok(()),
-    }
 }
 
 fn quantiles(latencies: &Latencies) -> String {

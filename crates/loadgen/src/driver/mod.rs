@@ -3,6 +3,7 @@
 //! [`TargetSpec`] says what is wanted, [`start`] brings it up and [`Running`] is what the generator drives. Dropping a
 //! `Running` ends its processes by their ids and removes its data and mounts.
 
+pub mod fault;
 pub mod kafka;
 pub mod place;
 pub mod process;
@@ -100,6 +101,8 @@ impl Running {
         self.nodes.iter().map(RunningNode::pid).collect()
     }
 
+    /// Whether all of its nodes run.
+    ///
     /// # Errors
     /// A node has ended, with its last words.
     pub fn check_alive(&mut self) -> Result<(), String> {
@@ -183,7 +186,7 @@ fn start_ringlog(spec: &TargetSpec, tools: &Tools) -> Result<Running, StartError
         command.arg("--override").arg(format!("{name}={value}"));
     }
     let process =
-        Process::start("ringlog", &command, &spec.cpus, &folder.join("node.log")).map_err(|error| failed(&error))?;
+        Process::start("ringlog", command, &spec.cpus, &folder.join("node.log")).map_err(|error| failed(&error))?;
     Ok(Running {
         spec: spec.clone(),
         bootstrap: format!("127.0.0.1:{}", ports[0]),
@@ -222,7 +225,7 @@ fn start_kafka(spec: &TargetSpec, tools: &Tools) -> Result<Running, StartError> 
         kafka.format(&properties).map_err(StartError::Failed)?;
         let name = format!("kafka node {id}");
         let process =
-            Process::start(&name, &kafka.serve(&properties), &spec.cpus, &folder.join(format!("node-{id}.log")))
+            Process::start(&name, kafka.serve(&properties), &spec.cpus, &folder.join(format!("node-{id}.log")))
                 .map_err(|error| failed(&error))?;
         if id == 1 {
             config = text

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,6 +22,8 @@ const TAIL_LINES: usize = 6;
 #[derive(Debug)]
 pub struct Process {
     name: String,
+    command: Command,
+    cpus: Vec<usize>,
     child: Child,
     log: PathBuf,
 }
@@ -30,21 +33,27 @@ impl Process {
     ///
     /// # Errors
     /// The program cannot be started; CPUs that this machine has not.
-    pub fn start(name: &str, command: &Command, cpus: &[usize], log: &Path) -> io::Result<Self> {
-        let output = File::options().create(true).append(true).open(log)?;
-        let mut command = dying_with_us(command);
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        // A child inherits the affinity of the thread that starts it.
-        let before = sched_getaffinity(Pid::from_raw(0))?;
-        if !cpus.is_empty() {
-            pin_this_thread(cpus)?;
+    pub fn start(name: &str, command: Command, cpus: &[usize], log: &Path) -> io::Result<Self> {
+        let child = spawn(dying_with_us(&command), cpus, log)?;
+        Ok(Self { name: name.to_owned(), command, cpus: cpus.to_vec(), child, log: log.to_path_buf() })
+    }
+
+    /// Starts it again after it has ended. From here on it no longer ends by itself when we do: that is bound to the
+    /// thread that starts a process, which may be a short one here.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn start_again(&mut self) -> io::Result<()> {
+        self.child = spawn(copy(&self.command), &self.cpus, &self.log)?;
+        Ok(())
+    }
+
+    /// Sends a signal, unless it has ended.
+    pub fn signal(&mut self, signal: Signal) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // It may end between these lines; then there is nothing to signal.
+            let _ = kill(Pid::from_raw(self.child.id() as i32), signal);
         }
-        let child = command.spawn();
-        sched_setaffinity(Pid::from_raw(0), &before)?;
-        let child = child.map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", command.get_program().to_string_lossy()))
-        })?;
-        Ok(Self { name: name.to_owned(), child, log: log.to_path_buf() })
     }
 
     /// Its id.
@@ -74,12 +83,9 @@ impl Process {
         lines[lines.len().saturating_sub(TAIL_LINES)..].join(" | ")
     }
 
-    fn stop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(None)) {
-            return;
-        }
-        // It may end between these lines; then there is nothing to signal.
-        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
+    /// Ends it: SIGTERM, and SIGKILL if it does not heed that.
+    pub fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
         let begun = Instant::now();
         while matches!(self.child.try_wait(), Ok(None)) {
             if begun.elapsed() > STOP_TIME_MAX {
@@ -131,24 +137,42 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file())
 }
 
+fn spawn(mut command: Command, cpus: &[usize], log: &Path) -> io::Result<Child> {
+    let output = File::options().create(true).append(true).open(log)?;
+    // A group of its own: Ctrl-C at the terminal is for us, who end it in our own time.
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
+    // A child inherits the affinity of the thread that starts it.
+    let before = sched_getaffinity(Pid::from_raw(0))?;
+    if !cpus.is_empty() {
+        pin_this_thread(cpus)?;
+    }
+    let child = command.spawn();
+    sched_setaffinity(Pid::from_raw(0), &before)?;
+    let program = command.get_program().to_string_lossy().into_owned();
+    child.map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))
+}
+
 /// Run by `setpriv`, where that is installed, the process is sent SIGTERM when we end without having ended it.
 fn dying_with_us(command: &Command) -> Command {
-    let mut wrapped = match find_program("setpriv") {
-        Some(setpriv) => {
-            let mut wrapped = Command::new(setpriv);
-            wrapped.args(["--pdeathsig", "TERM"]).arg(command.get_program());
-            wrapped
-        }
-        None => Command::new(command.get_program()),
-    };
-    wrapped.args(command.get_args());
+    let Some(setpriv) = find_program("setpriv") else { return copy(command) };
+    let mut wrapped = Command::new(setpriv);
+    wrapped.args(["--pdeathsig", "TERM"]).arg(command.get_program());
+    copy_into(command, wrapped)
+}
+
+fn copy(command: &Command) -> Command {
+    copy_into(command, Command::new(command.get_program()))
+}
+
+fn copy_into(command: &Command, mut to: Command) -> Command {
+    to.args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => wrapped.env(name, value),
-            None => wrapped.env_remove(name),
+            Some(value) => to.env(name, value),
+            None => to.env_remove(name),
         };
     }
-    wrapped
+    to
 }
 
 #[cfg(test)]
@@ -168,7 +192,7 @@ mod tests {
         let log = log("dropped");
         let mut command = Command::new("sleep");
         command.arg("60");
-        let mut process = Process::start("sleep", &command, &[], &log).expect("started");
+        let mut process = Process::start("sleep", command, &[], &log).expect("started");
         process.check_alive().expect("alive");
         let pid = process.pid();
         drop(process);
@@ -181,7 +205,7 @@ mod tests {
         let log = log("ended");
         let mut command = Command::new("sh");
         command.args(["-c", "echo no room; exit 3"]);
-        let mut process = Process::start("node 1", &command, &[], &log).expect("started");
+        let mut process = Process::start("node 1", command, &[], &log).expect("started");
         let begun = Instant::now();
         let told = loop {
             match process.check_alive() {
@@ -201,12 +225,30 @@ mod tests {
         let cpu = (0..1024).find(|cpu| before.is_set(*cpu).unwrap_or(false)).expect("a CPU");
         let mut command = Command::new("sh");
         command.args(["-c", "grep Cpus_allowed_list /proc/self/status"]);
-        let mut process = Process::start("sh", &command, &[cpu], &log).expect("started");
+        let mut process = Process::start("sh", command, &[cpu], &log).expect("started");
         while process.check_alive().is_ok() {
             std::thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(process.log_tail().split_whitespace().last(), Some(cpu.to_string().as_str()));
         assert_eq!(sched_getaffinity(Pid::from_raw(0)).expect("mask"), before);
+        fs::remove_file(log).expect("removed");
+    }
+
+    #[test]
+    fn what_was_killed_can_be_started_again() {
+        let log = log("again");
+        let mut command = Command::new("sleep");
+        command.arg("60");
+        let mut process = Process::start("sleep", command, &[], &log).expect("started");
+        let first = process.pid();
+        process.signal(Signal::SIGKILL);
+        while process.check_alive().is_ok() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        process.start_again().expect("started again");
+        process.check_alive().expect("alive");
+        assert_ne!(process.pid(), first);
+        drop(process);
         fs::remove_file(log).expect("removed");
     }
 

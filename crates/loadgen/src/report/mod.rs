@@ -5,6 +5,7 @@
 mod chart;
 pub(crate) mod format;
 mod html;
+mod omb;
 mod page;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -17,6 +18,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use omb::omb;
 pub use page::page;
 
 use crate::summary::{SCHEMA, SCHEMA_VERSION, SeriesLine, Summary};

@@ -310,18 +310,26 @@ fn comparison_chip(one: &MetricComparison) -> String {
 }
 
 fn comparisons(out: &mut String, all: &[Results]) {
-    for results in all {
-        let Some(first) = results.summary.comparisons.first() else { continue };
+    let pairs = all.iter().flat_map(|results| {
+        results.summary.comparisons.chunk_by(|x, y| (&x.a, &x.b) == (&y.a, &y.b)).map(move |pair| (results, pair))
+    });
+    let mut any = false;
+    for (results, pair) in pairs {
+        let Some(first) = pair.first() else { continue };
+        any = true;
+        let which = if all.len() > 1 { format!(": {}", results.name) } else { String::new() };
         let _ = write!(
             out,
-            "<h2>{} against {}</h2>\n<div class=\"scroll\"><table class=\"comparison\"><thead><tr><th>metric</th><th>A: {}</th><th>B: {}</th><th>B / A</th>\
-             <th>95 % interval</th><th>p</th><th>effect</th><th class=\"left\">verdict</th></tr></thead><tbody>\n",
+            "<h2>{} against {}{}</h2>\n<div class=\"scroll\"><table class=\"comparison\"><thead><tr><th>metric</th>\
+             <th>A: {}</th><th>B: {}</th><th>B / A</th><th>95 % interval</th><th>p</th><th>effect</th>\
+             <th class=\"left\">verdict</th></tr></thead><tbody>\n",
             escape(&first.b),
             escape(&first.a),
+            escape(&which),
             escape(&first.a),
             escape(&first.b)
         );
-        for one in &results.summary.comparisons {
+        for one in pair {
             let comparison = &one.comparison;
             let _ = write!(out, "<tr><td>{}</td>", escape(metric_name(&one.metric)));
             for sample in [&comparison.a, &comparison.b] {
@@ -336,11 +344,19 @@ fn comparisons(out: &mut String, all: &[Results]) {
             let _ = writeln!(out, "<td class=\"left\">{}</td></tr>", comparison_chip(one));
         }
         let runs = first.comparison.a.values.len().min(first.comparison.b.values.len());
+        let each = if runs == 1 {
+            "One run each.".to_owned()
+        } else {
+            format!("{runs} runs each, taken in turn (A B A B …).")
+        };
+        let _ = writeln!(out, "</tbody></table></div>\n<p class=\"note\">{each}</p>");
+    }
+    if any {
         let _ = writeln!(
             out,
-            "</tbody></table></div>\n<p class=\"note\">{runs} runs each, taken in turn (A B A B …). Medians with half of the range. Ratio of \
-             medians with its bootstrap interval; p of Mann-Whitney's test, two-sided; effect is the chance that a run of B is larger than one \
-             of A (0.5: none). A difference is claimed when p &lt; {} and the interval leaves out 1.</p>",
+            "<p class=\"note\">Medians with half of the range. Ratio of medians with its bootstrap interval; p of \
+             Mann-Whitney's test, two-sided; effect is the chance that a run of B is larger than one of A (0.5: none). A \
+             difference is claimed when p &lt; {} and the interval leaves out 1.</p>",
             stats::P_MAX
         );
     }
@@ -542,9 +558,10 @@ fn time_chart(
     let mut lines = Vec::new();
     for row in rows {
         for run in 0..SERIES_RUNS_MAX {
-            // The first and the last window of a run may be a sliver of a second.
-            let windows: Vec<&&SeriesLine> =
-                row.series.iter().filter(|line| line.run == run && line.window_ms >= 500).collect();
+            // After the measured time readers only read what is left; and a window may be a sliver of a second.
+            let of_run = || row.series.iter().filter(|line| line.run == run && line.window_ms >= 500);
+            let end_ms = of_run().filter(|line| line.is_measured).map(|line| line.at_ms).max().unwrap_or(0);
+            let windows: Vec<&&SeriesLine> = of_run().filter(|line| line.at_ms <= end_ms).collect();
             let step = windows.len().div_ceil(POINTS_MAX).max(1);
             let points = windows.iter().step_by(step).map(|line| (line.at_ms as f64 / 1e3, value(line))).collect();
             lines.push(Line { colour: row.colour, is_thin: false, points });

@@ -1,0 +1,507 @@
+//! One workload file against one or more targets, repeated in turn, into a results folder.
+//!
+//! All targets are brought up first and stay up, so that A B A B ... costs no starts in between and whatever drifts on
+//! the machine meets all alike. The folder is written again after every run: whatever happens later, there is something
+//! to look at.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::compare::{compare, interleaved};
+use crate::driver::fault::inject;
+use crate::driver::{self, Place, Running, StartError, System, TargetSpec, Tools};
+use crate::limits::{self, Limits, Used};
+use crate::machine::{Machine, commit, version_of};
+use crate::options::RunOptions;
+use crate::outcome::{Latencies, Outcome, latencies};
+use crate::results::{make_folder, write};
+use crate::suite::{Cell, Fault};
+use crate::summary::{
+    Latency, LimitReached, Run, SCHEMA, SCHEMA_VERSION, SeriesLine, Summary, TargetSummary, WorkloadSummary, rfc3339,
+    series,
+};
+use crate::workload::{Load, Rate, Workload};
+
+/// What a session is to do.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// What results are filed under.
+    pub name: String,
+    /// The question that they answer.
+    pub question: Option<String>,
+    /// The workload, every override applied; of a matrix every combination of it.
+    pub cells: Vec<Cell>,
+    /// What happens to the first node of each target meanwhile.
+    pub faults: Vec<Fault>,
+    /// Who is measured, with each cell.
+    pub targets: Vec<TargetSpec>,
+    /// Runs of each.
+    pub repeats: u32,
+    /// What targets are made of.
+    pub tools: Tools,
+    /// How each run is driven; where to is filled in for each target.
+    pub options: RunOptions,
+    /// How long a target in a virtual machine of its own (Kafka) is driven at most before anything counts.
+    pub warmup_max: Duration,
+    /// What this machine can do, as `ringlog bench disk` and `bench net` wrote it.
+    pub limits: PathBuf,
+    /// Where results folders go.
+    pub results: PathBuf,
+    /// What makes these results again.
+    pub command: String,
+    /// Version of this binary.
+    pub version: String,
+}
+
+/// What a session left.
+#[derive(Debug)]
+pub struct Done {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What came out.
+    pub summary: Summary,
+    /// The outcomes in the order of the runs, with the place of the target and the run.
+    pub outcomes: Vec<(u32, u32, Outcome)>,
+    cells: usize,
+}
+
+/// Runs a workload against what the options name: [`crate::run()`], unless a test stands in for it.
+pub type Drive<'a> = dyn FnMut(&str, &Workload, &RunOptions) -> Result<Outcome, String> + 'a;
+
+/// One window of a warm-up.
+const WARMUP_WINDOW: Duration = Duration::from_secs(5);
+
+/// Ringlog's counter of fsyncs that replies waited for.
+const SYNCS_METRIC: &str = "ringlog_log_ring_syncs_total";
+
+/// CPU a request of the last windows may differ by this share of the smallest to count as stable.
+const WARMUP_SHARE_MAX: f64 = 0.1;
+
+/// Windows that have to agree.
+const WARMUP_WINDOWS: usize = 3;
+
+impl Session {
+    /// Does it. `told` gets a line for whatever happens that a person would want to know meanwhile.
+    ///
+    /// # Errors
+    /// A target that should run does not, a run cannot begin, or the folder cannot be written. What was measured before
+    /// is in the folder.
+    pub fn run(&self, drive: &mut Drive<'_>, told: &mut dyn FnMut(&str)) -> Result<Done, String> {
+        let began = SystemTime::now();
+        let commit = commit();
+        let fail = |error: std::io::Error| error.to_string();
+        let mut summary = self.summary(began, commit.as_ref());
+        let limits = Limits::read(&self.limits).map_err(fail)?;
+        let mut running = Vec::new();
+        for (index, spec) in self.targets.iter().enumerate() {
+            let rows = index * self.cells.len()..(index + 1) * self.cells.len();
+            running.push(self.bring_up(spec, &mut summary.targets[rows], drive, told)?);
+        }
+        let folder =
+            make_folder(&self.results, began, commit.as_ref().map(|(id, _)| id.as_str()), &self.name).map_err(fail)?;
+        let mut done = Done { folder, summary, outcomes: Vec::new(), cells: self.cells.len() };
+        let mut lines: Vec<SeriesLine> = Vec::new();
+        let mut failed = None;
+        // Cell by cell, so that the targets of a cell are measured close to each other.
+        let turns: Vec<(usize, u32, usize)> = (0..self.cells.len())
+            .flat_map(|cell| {
+                let turns = interleaved(self.targets.len(), self.repeats).into_iter().enumerate();
+                turns.map(move |(place, target)| (cell, (place / self.targets.len()) as u32, target))
+            })
+            .collect();
+        for (place, (cell, run, target)) in turns.iter().copied().enumerate() {
+            let row = target * self.cells.len() + cell;
+            let Some(up) = &mut running[target] else { continue };
+            if self.options.stop.load(Ordering::Relaxed) {
+                done.summary.interrupted = Some(format!("stopped after {place} of {} runs", turns.len()));
+                break;
+            }
+            let label = done.summary.targets[row].label.clone();
+            told(&format!("{label}: run {} of {}", run + 1, self.repeats));
+            let workload = up.spec.workload(&self.cells[cell].workload);
+            let mut options = self.options_for(up);
+            if run > 0 {
+                // The generator's ceiling does not change from run to run.
+                options.floor = None;
+            }
+            let outcome =
+                up.check_alive().and_then(|()| self.drive_with_faults(up, &label, &workload, &options, drive));
+            let (outcome, notes) = match outcome {
+                Ok(driven) => driven,
+                Err(reason) => {
+                    failed = Some(format!("{label}: {reason}"));
+                    done.summary.interrupted = failed.clone();
+                    break;
+                }
+            };
+            if outcome.partial.is_some() && self.options.stop.load(Ordering::Relaxed) {
+                done.summary.interrupted = Some(format!("stopped within run {} of {}", place + 1, turns.len()));
+            }
+            if run == 0 {
+                done.summary.targets[row].notes.extend(notes);
+            }
+            let reached = reached(limits.as_ref(), &self.limits, &self.tools.work, up, &outcome);
+            done.summary.targets[row].runs.push(Run::of(&outcome, reached));
+            lines.extend(series(&outcome, row as u32, run));
+            done.outcomes.push((row as u32, run, outcome));
+            done.write(&lines).map_err(fail)?;
+        }
+        drop(running);
+        done.write(&lines).map_err(fail)?;
+        match failed {
+            None => Ok(done),
+            Some(reason) if done.outcomes.is_empty() => {
+                // Nothing was measured: a folder would say nothing that the error does not.
+                let _ = std::fs::remove_dir_all(&done.folder);
+                Err(reason)
+            }
+            Some(reason) => Err(format!("{reason}. What was measured before is in {}", done.folder.display())),
+        }
+    }
+
+    fn summary(&self, began: SystemTime, commit: Option<&(String, bool)>) -> Summary {
+        let mut machine = Machine::look();
+        if self.targets.iter().any(|spec| spec.system == System::Kafka)
+            && let Some(java) = version_of(Path::new("java"), "-version")
+        {
+            machine.versions.insert("java".to_owned(), java);
+        }
+        Summary {
+            schema: SCHEMA.to_owned(),
+            schema_version: SCHEMA_VERSION,
+            created_at: rfc3339(began),
+            ringlog_version: self.version.clone(),
+            commit: commit.map(|(id, _)| id.clone()),
+            commit_is_dirty: commit.is_some_and(|(_, is_dirty)| *is_dirty),
+            command: self.command.clone(),
+            workload: WorkloadSummary {
+                name: self.name.clone(),
+                question: self.question.clone(),
+                tier: self.cells.first().and_then(|cell| cell.workload.targets.tier.clone()),
+                mode: self.cells.first().map_or("open", |cell| cell.workload.load.word()).to_owned(),
+                toml: self.cells.iter().map(|cell| cell.toml.as_str()).collect::<Vec<_>>().join("\n"),
+            },
+            machine,
+            generator_cpus: self.options.cpus.clone(),
+            targets: self
+                .targets
+                .iter()
+                .flat_map(|spec| self.cells.iter().map(|cell| row(spec, cell, self.cells.len() > 1)))
+                .collect(),
+            comparisons: Vec::new(),
+            interrupted: None,
+        }
+    }
+
+    /// Drives one run, and meanwhile does to the nodes what the faults say.
+    fn drive_with_faults(
+        &self,
+        up: &mut Running,
+        label: &str,
+        workload: &Workload,
+        options: &RunOptions,
+        drive: &mut Drive<'_>,
+    ) -> Result<(Outcome, Vec<String>), String> {
+        if self.faults.is_empty() {
+            return Ok((drive(label, workload, options)?, Vec::new()));
+        }
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let nodes = &mut up.nodes;
+            let injected = scope.spawn(|| inject(nodes, &self.faults, &over));
+            let outcome = drive(label, workload, options);
+            over.store(true, Ordering::Relaxed);
+            let notes = injected.join().map_err(|_| "the thread that injects faults panicked".to_owned())?;
+            Ok((outcome?, notes?))
+        })
+    }
+
+    /// `None`: it cannot be had here, and the reason stands in its empty cell.
+    fn bring_up(
+        &self,
+        spec: &TargetSpec,
+        rows: &mut [TargetSummary],
+        drive: &mut Drive<'_>,
+        told: &mut dyn FnMut(&str),
+    ) -> Result<Option<Running>, String> {
+        let label = spec.label();
+        if spec.is_started_here() {
+            told(&format!("{label}: starting"));
+        }
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+        let mut running = match runtime.block_on(driver::start(spec, &self.tools)) {
+            Ok(running) => running,
+            Err(StartError::Skipped(reason)) => {
+                told(&format!("{label}: SKIPPED, {reason}"));
+                rows.iter_mut().for_each(|row| row.empty = Some(reason.clone()));
+                return Ok(None);
+            }
+            Err(StartError::Failed(reason)) => return Err(format!("{label}: {reason}")),
+        };
+        let mut note = None;
+        if spec.system == System::Kafka && !self.warmup_max.is_zero() {
+            note = Some(self.warm_up(&mut running, &label, drive, told)?);
+        }
+        for row in rows {
+            row.version = running.version.clone();
+            row.storage = running.storage.clone();
+            row.config = running.config.clone();
+            row.notes.extend(note.clone());
+        }
+        Ok(Some(running))
+    }
+
+    /// Drives a target until its CPU a request no longer falls: its compiler has seen all there is to see.
+    fn warm_up(
+        &self,
+        running: &mut Running,
+        label: &str,
+        drive: &mut Drive<'_>,
+        told: &mut dyn FnMut(&str),
+    ) -> Result<String, String> {
+        told(&format!("{label}: warming up, {} s at most", self.warmup_max.as_secs()));
+        let Some(first) = self.cells.first() else { return Ok(String::new()) };
+        let workload = warmup_workload(&running.spec.workload(&first.workload));
+        // The ceiling is of the generator; one look at it is enough, in a run that counts.
+        let options = RunOptions { floor: None, ..self.options_for(running) };
+        let began = Instant::now();
+        let mut cpu_us = Vec::new();
+        while began.elapsed() < self.warmup_max && !self.options.stop.load(Ordering::Relaxed) {
+            running.check_alive()?;
+            let outcome = drive(label, &workload, &options)?;
+            let cpu: Duration = outcome.brokers.iter().map(|broker| broker.cpu).sum();
+            cpu_us.push(cpu.as_micros() as f64 / outcome.batches.requests.max(1) as f64);
+            if is_stable(&cpu_us) {
+                return Ok(format!(
+                    "warmed up for {} s, until its CPU a request was stable within 10 %",
+                    began.elapsed().as_secs()
+                ));
+            }
+        }
+        Ok(format!("warmed up for {} s; its CPU a request was not stable yet", began.elapsed().as_secs()))
+    }
+
+    fn options_for(&self, running: &Running) -> RunOptions {
+        RunOptions {
+            bootstrap: running.bootstrap.clone(),
+            // Of a broker that runs already the caller may know the processes.
+            broker_pids: match running.nodes.is_empty() {
+                true => self.options.broker_pids.clone(),
+                false => running.pids().into_iter().map(|pid| pid as i32).collect(),
+            },
+            broker_http: match running.nodes.is_empty() {
+                true => self.options.broker_http.clone(),
+                false => running.nodes.iter().filter_map(|node| node.http.clone()).collect(),
+            },
+            stop: Arc::clone(&self.options.stop),
+            ..self.options.clone()
+        }
+    }
+}
+
+impl Done {
+    fn write(&mut self, lines: &[SeriesLine]) -> std::io::Result<()> {
+        for (index, target) in self.summary.targets.iter_mut().enumerate() {
+            let merged = |of: fn(&Outcome) -> &Latencies| {
+                let mut all = latencies();
+                for (_, _, outcome) in self.outcomes.iter().filter(|(target, _, _)| *target == index as u32) {
+                    // Both grow as needed, so nothing is out of range.
+                    let _ = all.add(of(outcome));
+                }
+                Latency::of(&all)
+            };
+            target.produce_latency = merged(|outcome| &outcome.produce);
+            target.end_to_end_latency = merged(|outcome| &outcome.end_to_end);
+        }
+        // Within each cell: the first target against each other.
+        let cell = |cell: usize| self.summary.targets.iter().skip(cell).step_by(self.cells);
+        let compared = (0..self.cells).flat_map(|number| {
+            let first = cell(number).next().filter(|first| first.empty.is_none());
+            let others = cell(number).skip(1).filter(|other| other.empty.is_none());
+            first.into_iter().flat_map(move |first| others.clone().flat_map(move |other| compare(first, other)))
+        });
+        self.summary.comparisons = compared.collect();
+        let outcomes: Vec<_> = self.outcomes.iter().map(|(target, run, outcome)| (*target, *run, outcome)).collect();
+        write(&self.folder, &self.summary, lines, &outcomes)
+    }
+
+    /// Whether every verdict is met and every check passed.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        let runs = || self.summary.targets.iter().flat_map(|target| &target.runs);
+        runs().all(|run| run.check.passed() && run.verdict.as_ref().is_none_or(|verdict| verdict.is_met))
+    }
+}
+
+/// A row of the summary: a target with a cell.
+fn row(spec: &TargetSpec, cell: &Cell, is_matrix: bool) -> TargetSummary {
+    let topics = spec.workload(&cell.workload).topics;
+    TargetSummary {
+        label: if is_matrix { format!("{} {}", spec.label(), cell.label) } else { spec.label() },
+        system: match spec.system {
+            System::Broker(_) => "broker",
+            System::Ringlog => "ringlog",
+            System::Kafka => "kafka",
+        }
+        .to_owned(),
+        version: None,
+        nodes: spec.nodes,
+        replication_factor: u32::from(topics.replication_factor),
+        durability: topics.durability.word().to_owned(),
+        storage: None,
+        cpus: spec.cpus.clone(),
+        config: BTreeMap::new(),
+        empty: None,
+        notes: Vec::new(),
+        produce_latency: None,
+        end_to_end_latency: None,
+        runs: Vec::new(),
+    }
+}
+
+/// The same load, as a short run at a plain rate.
+fn warmup_workload(workload: &Workload) -> Workload {
+    let mut workload = workload.clone();
+    workload.warmup = Duration::ZERO;
+    workload.duration = WARMUP_WINDOW;
+    workload.consumers.cold_readers = 0;
+    workload.load = match workload.load {
+        Load::Sweep(sweep) => {
+            Load::Open(Rate { messages_per_s: (sweep.rate_min + sweep.rate_max) / 2.0, arrivals: sweep.arrivals })
+        }
+        Load::Backlog { rate, .. } | Load::Soak(rate) => Load::Open(rate),
+        load @ (Load::Open(_) | Load::Closed { .. } | Load::Maximum) => load,
+    };
+    workload
+}
+
+fn is_stable(cpu_us: &[f64]) -> bool {
+    let Some(last) = cpu_us.len().checked_sub(WARMUP_WINDOWS).map(|from| &cpu_us[from..]) else { return false };
+    let low = last.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = last.iter().copied().fold(0.0, f64::max);
+    high - low <= low * WARMUP_SHARE_MAX
+}
+
+/// How much of what the machine can do a run used.
+fn reached(
+    limits: Option<&Limits>,
+    file: &Path,
+    work: &Path,
+    running: &Running,
+    outcome: &Outcome,
+) -> Result<Vec<LimitReached>, String> {
+    let limits = limits
+        .ok_or_else(|| format!("no {}; `ringlog bench disk` and `ringlog bench net` make one", file.display()))?;
+    let Some(node) = running.nodes.first() else {
+        return Err("the broker was not started here: its disk and network are not known".to_owned());
+    };
+    // An image file reaches as far as the disk that it lies on.
+    let image = match running.spec.place {
+        Place::Ext4 | Place::Xfs => limits.disk_for(work),
+        Place::Here | Place::Tmpfs | Place::Directories(_) => None,
+    };
+    let disk = node.dirs.first().and_then(|dir| limits.disk_for(dir)).or(image);
+    let network = limits.network_for("loopback");
+    let seconds = outcome.measured.as_secs_f64().max(f64::MIN_POSITIVE);
+    let written: u64 = outcome.brokers.iter().filter_map(|broker| broker.disk_write_bytes).sum();
+    let read_share = outcome.consumed.bytes as f64 / outcome.acked.bytes.max(1) as f64;
+    let synced = |metrics: &BTreeMap<String, f64>| -> f64 {
+        metrics.iter().filter(|(name, _)| name.starts_with(SYNCS_METRIC)).map(|(_, moved)| moved).sum()
+    };
+    // Only Ringlog counts them; a counter that did not move is not among the metrics.
+    let syncs = (running.spec.system == System::Ringlog)
+        .then(|| outcome.brokers.iter().map(|broker| synced(&broker.metrics)).sum::<f64>() / seconds);
+    let used = Used {
+        disk_write_bytes_per_s: written as f64 / seconds,
+        syncs_per_s: syncs,
+        net_in_bytes_per_s: outcome.batches.bytes as f64 / seconds,
+        // Batches go out as they came in, once for each group.
+        net_out_bytes_per_s: outcome.batches.bytes as f64 * read_share / seconds,
+    };
+    let reached = limits::reached(disk, network, &used);
+    if reached.is_empty() {
+        return Err(format!(
+            "{} knows neither {} nor the loopback; `ringlog bench disk` and `ringlog bench net` measure them",
+            file.display(),
+            running.storage.as_ref().map_or("its disk", |storage| storage.path.as_str())
+        ));
+    }
+    Ok(reached
+        .into_iter()
+        .map(|one| LimitReached {
+            limit: one.limit,
+            used_per_s: one.used_per_s,
+            limit_per_s: one.limit_per_s,
+            percent: one.percent.round() as u64,
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Results, sample};
+    use crate::suite::Suite;
+
+    fn session(name: &str, targets: &[&str], repeats: u32) -> Session {
+        let under = std::env::temp_dir().join(format!("ringlog-session-{name}-{}", std::process::id()));
+        Session {
+            name: "sample".to_owned(),
+            question: None,
+            cells: Suite::parse(sample::TOML, Path::new(".")).expect("right").cells,
+            faults: Vec::new(),
+            targets: targets.iter().map(|target| target.parse().expect("a target")).collect(),
+            repeats,
+            tools: Tools { ringlog: "/no/such/binary".into(), kafka: None, work: under.join("work") },
+            options: RunOptions::default(),
+            warmup_max: Duration::ZERO,
+            limits: under.join("no-limits.json"),
+            results: under.join("results"),
+            command: "ringlog bench run".to_owned(),
+            version: "0.1.0".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_had_leaves_an_empty_cell_and_a_page() {
+        let session = session("empty", &["ringlog:nodes=3,rf=3"], 2);
+        let mut said = Vec::new();
+        let done = session
+            .run(&mut |_, _, _| Err("nothing is driven".to_owned()), &mut |line| said.push(line.to_owned()))
+            .expect("done");
+        assert!(said.iter().any(|line| line.contains("SKIPPED") && line.contains("one node")), "{said:?}");
+        let read = Results::read(&done.folder).expect("readable");
+        let target = &read.summary.targets[0];
+        assert_eq!((target.runs.len(), target.replication_factor), (0, 3));
+        assert!(target.empty.as_ref().is_some_and(|reason| reason.contains("one node")));
+        std::fs::remove_dir_all(session.results.parent().expect("a parent")).expect("removed");
+    }
+
+    #[test]
+    fn a_target_that_should_run_and_does_not_is_an_error_that_names_it() {
+        let session = session("fails", &["ringlog"], 1);
+        let error = session.run(&mut |_, _, _| Err(String::new()), &mut |_| {}).expect_err("no binary");
+        assert!(error.starts_with("ringlog: "), "{error}");
+        assert!(!session.results.exists());
+        std::fs::remove_dir_all(session.results.parent().expect("a parent")).expect("removed");
+    }
+
+    #[test]
+    fn cpu_is_stable_when_three_windows_agree() {
+        assert!(!is_stable(&[100.0, 100.0]));
+        assert!(!is_stable(&[300.0, 120.0, 100.0]));
+        assert!(is_stable(&[300.0, 120.0, 105.0, 101.0, 100.0]));
+    }
+
+    #[test]
+    fn a_warm_up_keeps_the_load_and_not_what_takes_long() {
+        let text = "name = \"t\"\n[load]\nmode = \"backlog\"\nrate = 10\nbacklog_bytes = 1000";
+        let workload = warmup_workload(&Workload::parse(text, Path::new(".")).expect("right"));
+        assert_eq!(workload.load.rate().map(|rate| rate.messages_per_s), Some(10.0));
+        assert_eq!((workload.load.word(), workload.duration), ("open", WARMUP_WINDOW));
+    }
+}

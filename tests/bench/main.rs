@@ -1,0 +1,242 @@
+//! The benchmark suite against real nodes: every file of bench-configs/ for a few seconds, the self-check on, and what its
+//! results folder says. `cargo test -p tests --test bench`
+//!
+//! What is judged is what a reader relies on: that messages flowed to every topic's readers, that every target of the tier
+//! has a measured value and a verdict, that the page shows the same numbers as summary.json. Not judged: speed.
+
+mod folder;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use folder::Folder;
+use tests::node::{Node, Peer, ringlog_path};
+use tests::tally::Tally;
+use tests::{root, scratch_dir};
+
+/// Seconds counted of each run, and before.
+const DURATION: &str = "2s";
+const WARMUP: &str = "1s";
+
+/// How long one command may take: the workload with 10,000 partitions makes them first.
+const COMMAND_TIME_MAX: Duration = Duration::from_secs(150);
+
+fn main() {
+    let mut tally = Tally::new("bench");
+    if let Err(why) = run(&mut tally) {
+        tally.fail("bench", &why);
+    }
+    std::process::exit(tally.close());
+}
+
+fn run(tally: &mut Tally) -> Result<(), String> {
+    let scratch = scratch_dir("bench");
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch).map_err(|e| e.to_string())?;
+    }
+    fs::create_dir_all(&scratch).map_err(|e| e.to_string())?;
+    let mut files: Vec<PathBuf> = fs::read_dir(root().join("bench-configs"))
+        .map_err(|e| format!("bench-configs: {e}"))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    files.sort();
+    if files.is_empty() {
+        return Err("bench-configs holds no workload".to_owned());
+    }
+    for file in &files {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        tally.judge(&format!("{name}: flows, is checked, and gets its verdict"), workload(&scratch, &name, file));
+    }
+    tally.judge("a comparison of five runs each has a verdict, and diff and report read it", comparison(&scratch));
+    tally.judge("Ctrl-C leaves a partial report that says so", interrupted(&scratch));
+    tally.judge("mounts, images and processes are gone after Ctrl-C", nothing_stays(&scratch));
+    Ok(())
+}
+
+/// One node for a file: what runs on it is Ringlog, one copy, whatever targets the file names itself.
+fn workload(scratch: &Path, name: &str, file: &Path) -> Result<(), String> {
+    let results = scratch.join(name);
+    let output = bench(scratch, &results, &["run", &file.display().to_string(), "--target", "ringlog:rf=1"])?;
+    // 6: a verdict that is not met is an answer too.
+    if !matches!(output.status.code(), Some(0 | 6)) {
+        return Err(told(&output));
+    }
+    let folder = Folder::only(&results)?;
+    let summary = &folder.summary;
+    let targets = summary["targets"].as_array().ok_or("no targets")?;
+    if targets.is_empty() {
+        return Err("summary.json has no targets".to_owned());
+    }
+    for target in targets {
+        let label = target["label"].as_str().unwrap_or_default();
+        folder::check_target(target).map_err(|why| format!("{label}: {why}"))?;
+    }
+    folder.check_page()?;
+    folder.check_series()?;
+    folder.check_histograms()
+}
+
+fn comparison(scratch: &Path) -> Result<(), String> {
+    let file = scratch.join("short.toml");
+    let text = "name = \"short\"\nwarmup_s = 0.2\nduration_s = 0.5\n[load]\nrate = 500\n[topics]\npartitions = 2\n";
+    fs::write(&file, text).map_err(|e| e.to_string())?;
+    let results = scratch.join("comparison");
+    let file = file.display().to_string();
+    let arguments = ["compare", "ringlog", "ringlog:ringlog.log.append.backend=inline", &file, "-o", "json"];
+    let output = spawn(scratch, &results, &arguments, false)?;
+    if !output.status.success() {
+        return Err(told(&output));
+    }
+    let printed: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(|e| format!("-o json: {e}"))?;
+    let rows = printed["comparisons"].as_array().ok_or("no comparisons are printed")?;
+    for row in rows {
+        let verdict = row["verdict"].as_str().unwrap_or_default();
+        if verdict.starts_with("no verdict") || row["p"].is_null() {
+            return Err(format!("five runs each, and still: {row}"));
+        }
+    }
+    let folder = Folder::only(&results)?;
+    let runs: Vec<usize> = (0..2).map(|target| folder.runs(target).len()).collect();
+    if runs != [5, 5] || rows.len() < 5 {
+        return Err(format!("{runs:?} runs, {} comparisons", rows.len()));
+    }
+    // Taken in turn: the runs of A and B alternate in time.
+    let starts = |target: usize| -> Vec<String> {
+        folder.runs(target).iter().filter_map(|run| Some(run["started_at"].as_str()?.to_owned())).collect()
+    };
+    let (a, b) = (starts(0), starts(1));
+    if !a.iter().zip(&b).all(|(a, b)| a <= b) || !b.iter().zip(a.iter().skip(1)).all(|(b, a)| b <= a) {
+        return Err(format!("not taken in turn: {a:?} {b:?}"));
+    }
+    folder.check_page()?;
+    let path = folder.path.display().to_string();
+    let diff = plain(&["bench", "diff", &path, &path, "--strict", "-o", "json"])?;
+    let difference: serde_json::Value = serde_json::from_slice(&diff.stdout).map_err(|e| format!("diff: {e}"))?;
+    let shown = difference["metrics"].as_array().map(Vec::len).unwrap_or_default();
+    if !diff.status.success() || shown != 2 * rows.len() {
+        return Err(format!("a folder differs from itself, or not everything is shown ({shown}): {}", told(&diff)));
+    }
+    let page = folder.path.join("again.html");
+    let report = plain(&["bench", "report", &path, "--to", &page.display().to_string()])?;
+    let again = fs::read(&page).map_err(|e| format!("{e}: {}", told(&report)))?;
+    if again != fs::read(folder.path.join("report.html")).map_err(|e| e.to_string())? {
+        return Err("the page drawn again is another one".to_owned());
+    }
+    let both = plain(&["bench", "report", &path, &path, "--to", &page.display().to_string()])?;
+    if both.status.success() { Ok(()) } else { Err(told(&both)) }
+}
+
+/// Ctrl-C in the middle: a partial report, said so everywhere, exit code 5.
+fn interrupted(scratch: &Path) -> Result<(), String> {
+    let mut node = Node::new(Peer::Ringlog, &scratch.join("node"), &[]).map_err(|e| e.to_string())?;
+    node.start()?;
+    let file = scratch.join("long.toml");
+    let text = "name = \"long\"\nwarmup_s = 1\nduration_s = 60\n[load]\nrate = 500\n";
+    fs::write(&file, text).map_err(|e| e.to_string())?;
+    let results = scratch.join("interrupted");
+    let (address, file) = (node.address(), file.display().to_string());
+    let output = spawn(scratch, &results, &["run", &file, "-b", &address], true)?;
+    node.stop()?;
+    if output.status.code() != Some(5) {
+        return Err(format!("exit code 5 is expected: {}", told(&output)));
+    }
+    let folder = Folder::only(&results)?;
+    let run = folder.runs(0).first().ok_or("no run")?;
+    if run["partial"].is_null() || folder.summary["interrupted"].is_null() {
+        return Err(format!("not said to be partial: {} {}", run["partial"], folder.summary["interrupted"]));
+    }
+    if run["acked_messages"].as_u64().unwrap_or_default() == 0 {
+        return Err("what was measured before is lost".to_owned());
+    }
+    if folder.page.contains("do not count as they stand") { Ok(()) } else { Err("the page does not say so".to_owned()) }
+}
+
+/// The same with nodes and mounts of the bench's own.
+fn nothing_stays(scratch: &Path) -> Result<(), String> {
+    let file = scratch.join("long.toml").display().to_string();
+    let results = scratch.join("stays");
+    let work = scratch.join("stays-work");
+    fs::create_dir_all(&work).map_err(|e| e.to_string())?;
+    let before = loop_devices();
+    let is_root = nix::unistd::geteuid().is_root();
+    let target = if is_root { "ringlog:fs=tmpfs" } else { "ringlog" };
+    let work_text = work.display().to_string();
+    let output = spawn(scratch, &results, &["run", &file, "--target", target, "--work", &work_text], true)?;
+    if output.status.code() != Some(5) {
+        return Err(format!("exit code 5 is expected: {}", told(&output)));
+    }
+    let left: Vec<String> = fs::read_dir(&work)
+        .map_err(|e| e.to_string())?
+        .filter_map(|entry| Some(entry.ok()?.path().display().to_string()))
+        .collect();
+    let mounts = fs::read_to_string("/proc/self/mounts").map_err(|e| e.to_string())?;
+    if !left.is_empty() || mounts.contains(&work_text) || loop_devices() != before {
+        return Err(format!("left behind: {left:?}"));
+    }
+    // A node of the bench has the work folder on its command line.
+    let alive = fs::read_dir("/proc").map_err(|e| e.to_string())?.flatten().any(|entry| {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&format!("log.dirs={work_text}"))
+    });
+    if alive { Err("its node still runs".to_owned()) } else { Ok(()) }
+}
+
+fn loop_devices() -> usize {
+    let attached = |name: &str| Path::new("/sys/block").join(name).join("loop/backing_file").exists();
+    let all = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    all.filter(|entry| entry.file_name().to_str().is_some_and(attached)).count()
+}
+
+fn bench(scratch: &Path, results: &Path, arguments: &[&str]) -> Result<Output, String> {
+    let mut all = arguments.to_vec();
+    all.extend(["--duration", DURATION, "--warmup", WARMUP, "--kafka-warmup", "0"]);
+    spawn(scratch, results, &all, false)
+}
+
+/// Runs `ringlog bench`, and interrupts it once it drives if asked to.
+fn spawn(scratch: &Path, results: &Path, arguments: &[&str], interrupt: bool) -> Result<Output, String> {
+    let mut command = Command::new(ringlog_path());
+    command.arg("bench").args(arguments).arg("--results").arg(results);
+    if !arguments.contains(&"--work") {
+        command.arg("--work").arg(scratch);
+    }
+    let (out, err) = (scratch.join("stdout"), scratch.join("stderr"));
+    let file = |path: &Path| fs::File::create(path).map_err(|e| e.to_string());
+    command.stdin(Stdio::null()).stdout(file(&out)?).stderr(file(&err)?);
+    let mut child = command.spawn().map_err(|e| e.to_string())?;
+    let begun = Instant::now();
+    let mut interrupted = None;
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
+            break status;
+        }
+        let driving = || fs::read_to_string(&err).is_ok_and(|text| text.contains("run 1 of"));
+        if interrupt && interrupted.is_none() && driving() {
+            std::thread::sleep(Duration::from_secs(4));
+            let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).map_err(|e| e.to_string())?;
+            interrupted = Some(());
+        }
+        if begun.elapsed() > COMMAND_TIME_MAX {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("`bench {}` is not done after {} s", arguments.join(" "), COMMAND_TIME_MAX.as_secs()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let read = |path: &Path| fs::read(path).map_err(|e| e.to_string());
+    Ok(Output { status, stdout: read(&out)?, stderr: read(&err)? })
+}
+
+fn plain(arguments: &[&str]) -> Result<Output, String> {
+    Command::new(ringlog_path()).args(arguments).stdin(Stdio::null()).output().map_err(|e| e.to_string())
+}
+
+fn told(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().collect();
+    format!("{}: {}", output.status, lines[lines.len().saturating_sub(12)..].join(" | "))
+}
