@@ -38,7 +38,7 @@ pub struct Outcome {
     pub measured: Duration,
     /// Messages that were due within the measured time.
     pub offered: Count,
-    /// Those of them that were acked (acks = 0: sent), whenever that was.
+    /// Messages acked (acks = 0: sent) within the measured time, whenever they were due.
     pub acked: Count,
     /// Messages read within the measured time, by all groups together.
     pub consumed: Count,

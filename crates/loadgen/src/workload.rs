@@ -410,7 +410,7 @@ pub enum Load {
         /// Of values.
         bytes: u64,
     },
-    /// At a rate, over segment rolls and retention: the run must meet one of each, or says that it did not.
+    /// At a rate, for as long as segments take to roll and retention takes to delete. As `open`; the word is for reports.
     Soak(Rate),
 }
 

@@ -1,7 +1,7 @@
 //! `bench net`: what the way to a peer can carry, without a broker in the way: bytes to it, bytes from it, and the time of a
 //! small message and its echo. The peer is this machine (loopback) or another one on which `ringlog bench net --serve` runs.
 //!
-//! A connection begins with what the client wants; both ends give up when nothing moves for [`STALLED`].
+//! A connection begins with what the client wants; both ends give up when nothing moves for `STALLED`.
 //!
 //! ```text
 //! | "RLBNET01" (8B) | job (1B) | duration in ms (4B) |
