@@ -269,22 +269,32 @@ impl Limits {
         self.networks.drain(..surplus);
     }
 
-    /// The disk under `folder`: the one measured there, else one of the same device and file system.
+    /// The disk under `folder`: the one measured there, else one of the same kind.
     #[must_use]
     pub fn disk_for(&self, folder: &Path) -> Option<&Disk> {
         let place = Storage::look(folder);
-        let same = |disk: &&Disk| {
-            disk.place.device == place.device
-                && disk.place.file_system == place.file_system
-                && disk.place.mount_options == place.mount_options
-        };
-        self.disks.iter().find(|disk| disk.place.path == place.path).or_else(|| self.disks.iter().find(same))
+        let measured_there = self.disks.iter().find(|disk| disk.place.path == place.path);
+        measured_there.or_else(|| self.disks.iter().find(|disk| is_same_kind(&disk.place, &place)))
     }
 
     /// The way to `peer`, `loopback` for this machine.
     #[must_use]
     pub fn network_for(&self, peer: &str) -> Option<&Network> {
         self.networks.iter().find(|network| network.peer == peer)
+    }
+}
+
+/// Whether what was measured at one place holds at another: the same file system of the same device with the same options.
+/// An image file gets another loop device at each mount, so there the disk under the image counts; memory is memory.
+fn is_same_kind(a: &Storage, b: &Storage) -> bool {
+    let of_image = |place: &Storage| place.device.starts_with("/dev/loop");
+    if a.file_system != b.file_system {
+        return false;
+    }
+    match (of_image(a), of_image(b)) {
+        (true, true) => a.disk == b.disk,
+        (false, false) => a.file_system == "tmpfs" || (a.device == b.device && a.mount_options == b.mount_options),
+        _ => false,
     }
 }
 
@@ -378,6 +388,31 @@ mod tests {
         std::fs::remove_file(&path).expect("there");
         let rates: Vec<u64> = found.disks.iter().map(|disk| disk.write.bytes_per_s).collect();
         assert_eq!(rates, [2, 3]);
+    }
+
+    #[test]
+    fn a_disk_holds_for_its_kind_and_for_no_other() {
+        let place = |file_system: &str, device: &str, disk: Option<&str>| Storage {
+            file_system: file_system.to_owned(),
+            device: device.to_owned(),
+            mount_options: "rw".to_owned(),
+            disk: disk.map(str::to_owned),
+            ..Storage::default()
+        };
+        let image = Some("image file on ext4 of /dev/vda");
+        for (a, b, same) in [
+            (place("ext4", "/dev/vda", None), place("ext4", "/dev/vda", None), true),
+            (place("ext4", "/dev/vda", None), place("ext4", "/dev/vdb", None), false),
+            (place("ext4", "/dev/vda", None), place("xfs", "/dev/vda", None), false),
+            (place("xfs", "/dev/loop0", image), place("xfs", "/dev/loop7", image), true),
+            (place("xfs", "/dev/loop0", image), place("xfs", "/dev/loop0", None), false),
+            (place("ext4", "/dev/loop0", image), place("ext4", "/dev/vda", None), false),
+            (place("tmpfs", "tmpfs", None), place("tmpfs", "shm", None), true),
+        ] {
+            assert_eq!(is_same_kind(&a, &b), same, "{a:?} {b:?}");
+        }
+        let other_options = Storage { mount_options: "rw,sync".to_owned(), ..place("ext4", "/dev/vda", None) };
+        assert!(!is_same_kind(&other_options, &place("ext4", "/dev/vda", None)));
     }
 
     #[test]

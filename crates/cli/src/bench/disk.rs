@@ -1,9 +1,11 @@
 //! `ringlog bench disk`: a folder's disk without a broker in the way.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use loadgen::driver::Place;
+use loadgen::driver::place::{PlaceError, Prepared, private_mounts};
 use loadgen::limits::disk::{Plan, measure};
 use loadgen::limits::{Disk, SyncStep};
 use schemars::JsonSchema;
@@ -18,6 +20,7 @@ const AFTER_HELP: &str = "\
 Examples:
   ringlog bench disk                                 this folder's disk
   ringlog bench disk /mnt/nvme0 /mnt/nvme1 --time 1m two disks, one after the other
+  ringlog bench disk --fs ext4,xfs,tmpfs             file systems, each made in an image file here; takes root
   ringlog bench disk --ack 20ms -o json              how many durable partitions it carries at 20 ms an ack";
 
 /// The arguments of `bench disk`.
@@ -27,6 +30,9 @@ pub(crate) struct BenchDisk {
     /// Folders to measure; what is written there is removed again
     #[arg(default_value = ".")]
     folders: Vec<PathBuf>,
+    /// File systems to make in an image file in each folder (tmpfs: in memory) and to measure in place of the folder
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    fs: Vec<FileSystem>,
     /// Time for each folder
     #[arg(long, default_value = "20s", value_parser = parse_duration)]
     time: Duration,
@@ -42,6 +48,24 @@ pub(crate) struct BenchDisk {
     format: Format,
 }
 
+/// A file system that is made for the measurement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum FileSystem {
+    Ext4,
+    Xfs,
+    Tmpfs,
+}
+
+impl FileSystem {
+    fn place(self) -> (&'static str, Place) {
+        match self {
+            Self::Ext4 => ("ext4", Place::Ext4),
+            Self::Xfs => ("xfs", Place::Xfs),
+            Self::Tmpfs => ("tmpfs", Place::Tmpfs),
+        }
+    }
+}
+
 impl BenchDisk {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         if self.time < Duration::from_millis(100) || Duration::from_secs(3600) < self.time {
@@ -50,15 +74,44 @@ impl BenchDisk {
         // A limits file that cannot be read is told before anything is measured.
         self.file.read()?;
         let mut disks = Vec::new();
+        if !self.fs.is_empty() {
+            // Without root each mount says so for itself.
+            let _ = private_mounts();
+        }
         for folder in &self.folders {
-            let plan = Plan { folder: folder.clone(), write_bytes_max: self.bytes, budget: self.time };
-            let mut progress = |what: &str| eprintln!("{}: {what}", folder.display());
-            let disk = measure(&plan, rfc3339(now_ms()), &mut progress)
-                .map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
-            self.file.update(|limits| limits.put_disk(disk.clone()))?;
-            disks.push(DiskRow::of(&disk, self.ack.as_millis() as u64));
+            if self.fs.is_empty() {
+                disks.push(self.measure(folder, None)?);
+            }
+            let whole = folder.canonicalize().unwrap_or_else(|_| folder.clone());
+            for (name, place) in self.fs.iter().map(|file_system| file_system.place()) {
+                let work = folder.join(format!("ringlog-bench-fs-{}", std::process::id()));
+                let measured = match Prepared::make(&place, &work, name) {
+                    Ok(prepared) => self.measure(&prepared.dirs[0], Some(format!("{name} in {}", whole.display()))),
+                    Err(PlaceError::Unavailable(why)) => {
+                        eprintln!("{name}: SKIPPED, {why}");
+                        continue;
+                    }
+                    Err(PlaceError::Failed(why)) => Err(Failure::new(Code::Failed, format!("{name}: {why}"))),
+                };
+                let _ = std::fs::remove_dir_all(&work);
+                disks.push(measured?);
+            }
+        }
+        if disks.is_empty() {
+            return Err(Failure::new(Code::Partial, "none of the file systems can be had on this machine"));
         }
         print(&DiskLimits { limits_file: self.file.limits.display().to_string(), disks }, self.format.output)
+    }
+
+    /// Measures a folder; a mount that will be gone is kept under another name.
+    fn measure(&self, folder: &Path, kept_as: Option<String>) -> Result<DiskRow, Failure> {
+        let plan = Plan { folder: folder.to_owned(), write_bytes_max: self.bytes, budget: self.time };
+        let told = kept_as.clone().unwrap_or_else(|| folder.display().to_string());
+        let mut disk = measure(&plan, rfc3339(now_ms()), &mut |what| eprintln!("{told}: {what}"))
+            .map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
+        disk.place.path = kept_as.unwrap_or(disk.place.path);
+        self.file.update(|limits| limits.put_disk(disk.clone()))?;
+        Ok(DiskRow::of(&disk, self.ack.as_millis() as u64))
     }
 }
 
