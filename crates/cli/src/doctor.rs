@@ -1,4 +1,6 @@
-//! `ringlog doctor`: the preflight's findings.
+//! `ringlog doctor`: the preflight's findings; or, as a client sees a cluster, whether its nodes can be reached.
+
+mod from_client;
 
 use broker::preflight::{self, Finding, Severity};
 use clap::Args;
@@ -9,13 +11,23 @@ use crate::failure::Failure;
 use crate::load::Source;
 use crate::output::{Answer, Cell, Format, Section, Tone, print};
 
+const AFTER_HELP: &str = "\
+Examples:
+  ringlog doctor                                 what this machine allows a node
+  ringlog doctor --override log.dirs=/tmp -o json
+  ringlog doctor --from-client 127.0.0.1:9092    resolves, connects, and tries the address of every node";
+
 /// The arguments of `doctor`.
 #[derive(Args)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct Doctor {
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
     format: Format,
+    /// Look at a cluster from here as its clients do instead: name, port, protocol, every node's advertised address
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["file", "overrides"])]
+    from_client: Option<String>,
     /// Exit with 6 on warnings too, not only on what keeps a node from starting
     #[arg(long)]
     strict: bool,
@@ -23,11 +35,17 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let config = self.source.load()?;
-        let findings = preflight::judge(&config, &preflight::facts(&config, true));
+        let findings = match &self.from_client {
+            Some(address) => from_client::look(address)?,
+            None => {
+                let config = self.source.load()?;
+                preflight::judge(&config, &preflight::facts(&config, true))
+            }
+        };
         print(&DoctorReport::of(&findings), self.format.output)?;
         if self.format.output.is_text() {
-            eprintln!("\n{}", summary(&findings));
+            let summary = if self.from_client.is_some() { from_client::summary(&findings) } else { summary(&findings) };
+            eprintln!("\n{summary}");
         }
         let worst = worst(&findings);
         let bound = if self.strict { Severity::Warning } else { Severity::Refusal };

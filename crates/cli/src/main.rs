@@ -5,6 +5,7 @@
 //! cluster reach it through `session`; why a command ends without success is a `failure` with an exit code.
 
 mod bench;
+mod cluster;
 mod config;
 mod console;
 mod consume;
@@ -13,6 +14,7 @@ mod doctor;
 mod failure;
 mod generate;
 mod group;
+mod live_names;
 mod load;
 mod log;
 mod logging;
@@ -61,6 +63,9 @@ enum Command {
     Produce(produce::Produce),
     /// Read records and print them
     Consume(consume::Consume),
+    /// Nodes, health, metadata quorum and disks of a cluster
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Explain and check settings; read and change those of a cluster
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -94,12 +99,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Ends here when a shell asks for completions (see `generate completions`).
+    clap_complete::CompleteEnv::with_factory(<Cli as clap::CommandFactory>::command).complete();
     let done = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Topic(topic) => topic.run(),
         Command::Produce(produce) => produce.run(),
         Command::Consume(consume) => consume.run(),
+        Command::Cluster(cluster) => cluster.run(),
         Command::Config(config) => config.run(),
         Command::Group(group) => group.run(),
         Command::Log(log) => log.run(),

@@ -211,3 +211,43 @@ fn nobody_listening_and_wrong_client_settings_have_their_exit_codes() {
     let address = silent.local_addr().expect("an address").to_string();
     assert_eq!(code(&["topic", "list", "-b", &address, "--timeout", "200ms"]), Some(4));
 }
+
+#[test]
+fn a_cluster_says_how_it_is_and_whether_clients_reach_it() {
+    let cluster = Cluster::start("cluster");
+    cluster.ok(&["topic", "create", "orders", "-p", "3"]);
+    let described = cluster.json(&["cluster", "describe"]);
+    assert_eq!((&described["partitions"], &described["nodes"][0]["leaders"]), (&3.into(), &3.into()));
+    assert_eq!(described["nodes"][0]["address"], cluster.address.as_str());
+    assert!(cluster.ok(&["cluster", "health", "--wait"]).starts_with("cluster\thealthy\n"));
+    let quorum = cluster.json(&["cluster", "quorum"]);
+    assert_eq!((&quorum["leader"], &quorum["members"][0]["role"]), (&1.into(), &"leader".into()));
+    let dirs = cluster.json(&["cluster", "dirs"]);
+    assert!(dirs["directories"][0]["total_bytes"].is_u64() && dirs["directories"][0]["error"].is_null(), "{dirs}");
+
+    let (output, stdout, stderr) = run(&cluster.folder, &["doctor", "--from-client", &cluster.address]);
+    assert!(output.status.success(), "{stdout}{stderr}");
+    assert!(stdout.contains("node 1 is reached at"), "{stdout}");
+    let (output, stdout, _) = run(&cluster.folder, &["doctor", "--from-client", "127.0.0.1:1"]);
+    assert_eq!((output.status.code(), stdout.contains("cannot connect to 127.0.0.1:1")), (Some(6), true), "{stdout}");
+}
+
+#[test]
+fn the_shell_completes_names_of_the_cluster() {
+    let cluster = Cluster::start("complete");
+    cluster.ok(&["topic", "create", "orders", "orphans", "clicks"]);
+    let line = ["--", "ringlog", "topic", "describe", "-b", &cluster.address, "or"];
+    let mut command = nodes::ringlog(&cluster.folder);
+    command.args(line).env("COMPLETE", "fish");
+    let output = command.output().expect("run");
+    let offered = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(offered.lines().collect::<Vec<_>>(), ["orders", "orphans"]);
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(&cluster.folder, &["generate", "completions", shell]).1.contains("COMPLETE"), "{shell}");
+    }
+    let (output, _, stderr) = run(&cluster.folder, &["generate", "man", "--dir", "man1"]);
+    assert!(output.status.success(), "{stderr}");
+    let page = std::fs::read_to_string(cluster.folder.join("man1/ringlog-topic-create.1")).expect("a page");
+    assert!(page.contains("ringlog topic create orders"), "{page}");
+    assert!(run(&cluster.folder, &["generate", "systemd", "--user", "kafka"]).1.contains("\nUser=kafka\n"));
+}

@@ -21,7 +21,7 @@ What a group has committed goes with it. To keep it: ringlog group seek GROUP --
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct DeleteCommand {
     /// The groups
-    #[arg(value_name = "GROUP", required = true)]
+    #[arg(value_name = "GROUP", required = true, add = clap_complete::engine::ArgValueCompleter::new(crate::live_names::groups))]
     groups: Vec<String>,
     /// Say what would go, and change nothing
     #[arg(long)]

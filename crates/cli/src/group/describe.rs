@@ -22,7 +22,7 @@ How far the group is behind is in: ringlog group lag billing";
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct DescribeCommand {
     /// The groups
-    #[arg(value_name = "GROUP", required = true)]
+    #[arg(value_name = "GROUP", required = true, add = clap_complete::engine::ArgValueCompleter::new(crate::live_names::groups))]
     groups: Vec<String>,
     #[command(flatten)]
     format: Format,

@@ -33,6 +33,7 @@ Files have lines `topic,partition,offset`, as kafka-consumer-groups.sh --export 
 #[command(after_help = AFTER_HELP, group(ArgGroup::new("to").required(true)))]
 pub(crate) struct SeekCommand {
     /// The group; it must have no members
+    #[arg(add = clap_complete::engine::ArgValueCompleter::new(crate::live_names::groups))]
     group: String,
     /// Only this topic, or these partitions of it (orders:0,1). May be given many times. Without, all that the group has committed
     #[arg(long, value_name = "TOPIC")]

@@ -1,12 +1,14 @@
 //! `ringlog topic add-partitions`: more partitions, and what that means for the order of records.
 
 use clap::{ArgGroup, Args};
+use clap_complete::engine::ArgValueCompleter;
 use client::{ConfigResource, Topic};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::offsets_of;
 use crate::failure::{Code, Failure};
+use crate::live_names;
 use crate::output::{Answer, Format, Section, print};
 use crate::session::{Connect, Consent};
 use crate::units;
@@ -22,6 +24,7 @@ Examples:
 #[command(after_help = AFTER_HELP, group(ArgGroup::new("count").required(true).args(["total", "add"])))]
 pub(crate) struct AddPartitions {
     /// Its name
+    #[arg(add = ArgValueCompleter::new(live_names::topics))]
     topic: String,
     /// How many it shall have in all
     #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]

@@ -1,11 +1,13 @@
 //! `ringlog topic alter`.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use client::{ConfigChange, ConfigResource};
 
 use super::{NOTE, OWNER, explain_ownership, parse_setting};
 use crate::config::change::{ConfigChanges, changes_between};
 use crate::failure::{Code, Failure};
+use crate::live_names;
 use crate::output::{Format, print};
 use crate::session::Connect;
 
@@ -20,6 +22,7 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Alter {
     /// Its name
+    #[arg(add = ArgValueCompleter::new(live_names::topics))]
     topic: String,
     /// Set a setting. May be given many times
     #[arg(short, long = "config", value_name = "NAME=VALUE", value_parser = parse_setting)]

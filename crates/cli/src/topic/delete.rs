@@ -1,6 +1,7 @@
 //! `ringlog topic delete`.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use client::Topic;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,6 +9,7 @@ use types::ErrorCode;
 
 use super::{offsets_of, size_of, sizes};
 use crate::failure::Failure;
+use crate::live_names;
 use crate::output::{Answer, Cell, Format, Section, print};
 use crate::session::{Connect, Consent, Session};
 use crate::units;
@@ -23,7 +25,7 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Delete {
     /// Their names
-    #[arg(required = true, value_name = "TOPIC")]
+    #[arg(required = true, value_name = "TOPIC", add = ArgValueCompleter::new(live_names::topics))]
     topics: Vec<String>,
     /// Pass over topics that do not exist
     #[arg(long)]

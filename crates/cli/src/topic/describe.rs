@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use client::{ConfigResource, Log, LogFacts, Topic};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -15,6 +16,7 @@ use types::{NodeId, Offset, TopicPartition};
 use super::{NOTE, OWNER, offsets_of, replication_factor};
 use crate::config::describe::{Setting, settings_section};
 use crate::failure::Failure;
+use crate::live_names;
 use crate::output::{Answer, Cell, Format, Section, Tone, print};
 use crate::session::{Connect, Session};
 use crate::units::{self, parse_duration};
@@ -33,7 +35,7 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Describe {
     /// Their names
-    #[arg(required = true, value_name = "TOPIC")]
+    #[arg(required = true, value_name = "TOPIC", add = ArgValueCompleter::new(live_names::topics))]
     topics: Vec<String>,
     /// Measure how fast each partition grows, and say how uneven the partitions are
     #[arg(long)]
