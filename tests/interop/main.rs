@@ -2,6 +2,7 @@
 //!
 //! `cargo test -p tests --test interop`
 
+mod groups;
 mod kafka;
 
 use std::fs;
@@ -27,7 +28,7 @@ const GROUP: &str = "interop-group";
 const PRODUCER: i64 = 40;
 
 /// What this whole test judges, for a machine that lacks Java.
-const CHECKS: u32 = 9;
+const CHECKS: u32 = 12;
 
 fn main() {
     let mut tally = Tally::new("interop");
@@ -53,12 +54,15 @@ fn run(tally: &mut Tally) -> Result<(), String> {
     let written = fill(&ringlog, "to-kafka")?;
     tally.judge("a live node's metadata log is read by Kafka's decoder", dump_metadata(&ringlog));
     tally.judge("a live node's offsets are read by Kafka's decoder", dump_offsets(&ringlog));
+    tally.judge("our consumer-groups prints what Kafka's tool prints of us", groups::prints_the_same(&ringlog, GROUP));
     ringlog.stop()?;
     tally.judge("a stopped node's metadata snapshots are read by Kafka's decoder", dump_snapshots(&ringlog));
 
     kafka.wait_ready()?;
     PlainClient::connect(&kafka.address())?.create_topic("to-kafka", PARTITIONS, &[SEGMENT_BYTES])?;
     let born_there = fill(&kafka, "from-kafka")?;
+    tally.judge("our consumer-groups prints what Kafka's tool prints of Kafka", groups::prints_the_same(&kafka, GROUP));
+    tally.judge("group lag over Kafka is right in records and time", groups::lag(&kafka, GROUP, 17, &born_there[0]));
     kafka.stop()?;
     for partition in 0..PARTITIONS {
         give_to_kafka(&ringlog.data_dir(), &kafka.data_dir(), &format!("to-kafka-{partition}"))?;

@@ -2,6 +2,7 @@
 
 mod delete;
 mod describe;
+pub(crate) mod kafka;
 mod lag;
 mod list;
 mod seek;

@@ -72,6 +72,8 @@ enum Command {
     /// List, describe, measure, seek and delete consumer groups
     #[command(subcommand)]
     Group(group::GroupCommand),
+    /// kafka-consumer-groups.sh's flags and output, for run-books; `group` tells more
+    ConsumerGroups(Box<group::kafka::ConsumerGroups>),
     /// Read, check, adopt and repair partition folders while no node has them
     #[command(subcommand)]
     Log(log::LogCommand),
@@ -110,6 +112,7 @@ fn main() -> ExitCode {
         Command::Cluster(cluster) => cluster.run(),
         Command::Config(config) => config.run(),
         Command::Group(group) => group.run(),
+        Command::ConsumerGroups(groups) => groups.run(),
         Command::Log(log) => log.run(),
         Command::Bench(bench) => bench.run(),
         Command::Plan(plan) => plan.run(),

@@ -298,12 +298,17 @@ fn groups_with_members_are_neither_moved_nor_deleted() {
     assert_eq!(node.ringlog(&["group", "delete", "h", "--yes"]).status.code(), Some(3));
 }
 
-/// The value of each lag sample whose labels hold all of `labels`, by the metric's name.
-fn lag_samples(node: &TestNode, labels: &[&str]) -> BTreeMap<String, f64> {
+fn scrape(node: &TestNode) -> String {
     let mut stream = TcpStream::connect(node.http).expect("connected");
     write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
     let mut page = String::new();
     stream.read_to_string(&mut page).expect("answered");
+    page
+}
+
+/// The value of each lag sample whose labels hold all of `labels`, by the metric's name.
+fn lag_samples(node: &TestNode, labels: &[&str]) -> BTreeMap<String, f64> {
+    let page = scrape(node);
     let samples = page.lines().filter(|line| labels.iter().all(|label| line.contains(label)));
     let value = |line: &str| {
         let (name, rest) = line.split_once('{')?;
@@ -353,4 +358,41 @@ fn metrics_tell_the_same_lag_with_the_owner_and_follow_commits_and_deletions() {
         assert!(std::time::Instant::now() < deadline, "{samples:?}");
         std::thread::sleep(Duration::from_millis(500));
     }
+}
+
+/// Requests that the node has answered.
+fn requests(node: &TestNode) -> u64 {
+    let count = |line: &str| line.rsplit_once(' ')?.1.parse::<u64>().ok();
+    let page = scrape(node);
+    page.lines().filter(|line| line.starts_with("ringlog_request_duration_seconds_count")).filter_map(count).sum()
+}
+
+#[test]
+fn many_groups_are_asked_in_as_many_requests_as_one() {
+    let node = TestNode::start("many");
+    const GROUPS: usize = 40;
+    for topic in 0..8 {
+        node.create(&format!("t{topic}"), 2, &[]);
+        node.produce(&format!("t{topic}"), 1, &[1000, 500]);
+    }
+    let names: Vec<String> = (0..GROUPS).map(|number| format!("g{number}")).collect();
+    for (number, name) in names.iter().enumerate() {
+        let topics = [format!("t{}", number % 8), format!("t{}", (number + 1) % 8)];
+        node.commit(name, &[(&topics[0], 0, 0), (&topics[1], 1, 1)]);
+    }
+    let asked = |groups: &[String]| {
+        let before = requests(&node);
+        let mut arguments = vec!["group", "lag"];
+        arguments.extend(groups.iter().map(String::as_str));
+        let answer = node.json(&arguments);
+        assert_eq!(answer["groups"].as_array().map(Vec::len), Some(groups.len()));
+        assert!(
+            answer["groups"].as_array().expect("groups").iter().all(|group| group["lag_records"] == 1),
+            "{answer:#}"
+        );
+        requests(&node) - before
+    };
+    let (one, many) = (asked(&names[..1]), asked(&names));
+    assert_eq!(many, one, "requests for {GROUPS} groups and for one");
+    assert!(one <= 14, "{one} requests");
 }
