@@ -6,6 +6,12 @@
 //! A shard only hands over numbers, [`SCRAPE_PARTITIONS_MAX`] partitions at a time, and does its own work in between; the
 //! text is made on the control thread, which yields between slices.
 //!
+//! Measured on 2026-11-28 with 10,000 partitions on two shards of a machine that was very busy otherwise (load 20 on two
+//! CPUs): 2.7 MB, 0.09 to 0.44 s from request to last byte over ten scrapes. Of the 874 turns that the shards did meanwhile, the
+//! slices among them, 873 took less than 100 us and one 2.5 ms: a scrape holds no shard up. To be seen by anybody in
+//! `ringlog_shard_turn_duration_seconds` before and after a scrape. Were a slice to take long, [`SCRAPE_PARTITIONS_MAX`] is to be
+//! made smaller; were the page to be too large for Prometheus, families of partitions would have to be chosen.
+//!
 //! A module with numbers of its own adds its families in [`page`].
 
 use std::rc::Rc;

@@ -264,6 +264,13 @@ fn lag_alerts(thresholds: Thresholds) -> Vec<Alert> {
             "Retention takes records before the group has read them. Speed the group up, or raise the topic's retention now.",
         ),
         alert(
+            "RinglogGroupLostData",
+            "ringlog_group_lost_records > 0",
+            ("0m", "critical"),
+            "group {{ $labels.group }} lost {{ $value | humanize }} records of {{ $labels.topic }}-{{ $labels.partition }} (owner: {{ $labels.owner }})",
+            "They were deleted before the group had read them. Its next fetch begins where auto.offset.reset says.",
+        ),
+        alert(
             "RinglogGroupLagSeconds",
             format!("ringlog_group_lag_seconds > {lag_seconds}"),
             ("5m", "warning"),
@@ -320,6 +327,7 @@ mod tests {
             "ringlog_group_lag_bytes > 2",
             "ringlog_group_lag_seconds > 3",
             "ringlog_group_retention_headroom_seconds < 4",
+            "ringlog_group_lost_records > 0",
         ] {
             let alert = alerts.iter().find(|alert| alert.expression == metric);
             assert!(alert.is_some_and(|alert| alert.summary.contains("$labels.owner")), "{metric}");
