@@ -111,6 +111,7 @@ pub(crate) fn changes_between(
         let entry = entries.iter().find(|entry| entry.name == name)?;
         if entry.sensitive { Some("(secret)".to_owned()) } else { entry.value.clone() }
     };
+    let is_secret = |name: &str| before.iter().chain(after).any(|entry| entry.name == name && entry.sensitive);
     let of = |change: &ConfigChange| {
         let (name, asked) = match change {
             ConfigChange::Set(name, asked) => (name, Some(asked.clone())),
@@ -118,7 +119,9 @@ pub(crate) fn changes_between(
             ConfigChange::Subtract(name, asked) => (name, Some(format!("- {asked}"))),
             ConfigChange::Delete(name) => (name, None),
         };
-        let after = if dry_run { asked } else { value(after, name) };
+        // What was set was taken; a node that is asked at once may not have heard of it yet.
+        let set = matches!(change, ConfigChange::Set(..)) && !is_secret(name);
+        let after = if dry_run || set { asked } else { value(after, name) };
         Change { setting: name.clone(), before: value(before, name), after }
     };
     changes.iter().map(of).collect()
