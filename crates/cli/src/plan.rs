@@ -229,6 +229,12 @@ impl PlanCommand {
                 "--results ran at more than half of the knee: a run far below it predicts, this one repeats".to_owned(),
             );
         }
+        if load.batch_messages < sweep.batch_messages * 0.8 {
+            notes.push(format!(
+                "--results had {:.1} messages a batch and the knee {:.1}: a longer linger makes them alike, and CPU a message with them",
+                load.batch_messages, sweep.batch_messages
+            ));
+        }
         Ok(KneeAnswer {
             predicted_messages_per_s: predicted as u64,
             predicted_by: term.name(),
