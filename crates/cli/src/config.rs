@@ -16,7 +16,7 @@ use crate::output::{Answer, Format, Section, print, print_text};
 const EXPLAIN_AFTER_HELP: &str = "\
 Examples:
   ringlog config explain retention.ms        of a topic
-  ringlog config explain log.retention.hours of a node";
+  ringlog config explain log.retention.hours  of a node";
 
 const LIST_AFTER_HELP: &str = "\
 Examples:

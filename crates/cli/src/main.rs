@@ -36,7 +36,7 @@ use clap::{Parser, Subcommand};
 const AFTER_HELP: &str = "\
 Examples:
   ringlog serve                                        a node on 127.0.0.1:9092, data in ./ringlog-data
-  ringlog serve server.properties --override node.id=2 Kafka's own file, one value changed
+  ringlog serve server.properties --override node.id=2  Kafka's own file, one value changed
   ringlog doctor -o json                               what this machine allows, for scripts
   ringlog config explain log.retention.hours           what a setting means, takes and does here
 

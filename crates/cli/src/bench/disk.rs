@@ -19,7 +19,7 @@ use crate::units::{bytes, count, now_ms, parse_bytes, parse_duration, rfc3339};
 const AFTER_HELP: &str = "\
 Examples:
   ringlog bench disk                                 this folder's disk
-  ringlog bench disk /mnt/nvme0 /mnt/nvme1 --time 1m two disks, one after the other
+  ringlog bench disk /mnt/nvme0 /mnt/nvme1 --time 1m  two disks, one after the other
   ringlog bench disk --fs ext4,xfs,tmpfs             file systems, each made in an image file here; takes root
   ringlog bench disk --ack 20ms -o json              how many durable partitions it carries at 20 ms an ack";
 

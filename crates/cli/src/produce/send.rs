@@ -322,7 +322,7 @@ impl Sending<'_> {
         headers.extend(parsed.headers);
         let record = Record {
             topic: Arc::clone(&self.topic),
-            partition: self.plan.partition.or(parsed.partition.map(PartitionIndex::from_wire).unwrap_or_default()),
+            partition: self.plan.partition,
             key: parsed.key.or_else(|| self.plan.key.clone()),
             value: parsed.value,
             headers,

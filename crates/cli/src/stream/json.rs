@@ -102,10 +102,9 @@ fn write_bytes(out: &mut Vec<u8>, part: Option<&[u8]>) {
     }
 }
 
-/// A record as its input asks for it. Where it once lay (partition, offset) is not kept but for the partition.
+/// A record as its input asks for it. Where it once lay is not kept: another topic has other partitions.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parsed {
-    pub(crate) partition: Option<i32>,
     pub(crate) timestamp: Option<Timestamp>,
     pub(crate) key: Option<Bytes>,
     pub(crate) value: Option<Bytes>,
@@ -123,13 +122,6 @@ pub(crate) fn parse(line: &[u8]) -> Result<Parsed, String> {
         return Err("the object has neither `value` nor `payload`; a tombstone is \"value\":null".to_owned());
     }
     let mut take = |name: &str| fields.remove(name).filter(|value| !value.is_null());
-    let partition = match take("partition") {
-        None => None,
-        Some(value) => {
-            let partition = value.as_i64().and_then(|number| i32::try_from(number).ok());
-            Some(partition.filter(|number| 0 <= *number).ok_or("`partition` must be a number from 0 on")?)
-        }
-    };
     let timestamp = match (take("ts"), take("timestamp")) {
         (None, None) => None,
         (Some(Value::Number(millis)), _) | (None, Some(Value::Number(millis))) => {
@@ -141,7 +133,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Parsed, String> {
     let key = take("key").map(|value| parse_bytes("key", value)).transpose()?;
     let value = take("value").or_else(|| take("payload")).map(|value| parse_bytes("value", value)).transpose()?;
     let headers = take("headers").map(parse_headers).transpose()?.unwrap_or_default();
-    Ok(Parsed { partition, timestamp, key, value, headers })
+    Ok(Parsed { timestamp, key, value, headers })
 }
 
 fn parse_headers(value: Value) -> Result<Vec<(String, Option<Bytes>)>, String> {
@@ -187,7 +179,6 @@ mod tests {
         );
         let headers = vec![("a".to_owned(), Some(Bytes::from("b"))), ("c".to_owned(), None)];
         let expected = Parsed {
-            partition: Some(2),
             timestamp: Some(Timestamp::from_millis(1500)),
             key: Some("k".into()),
             value: Some(Bytes::from_static(b"\xff")),
@@ -213,7 +204,6 @@ mod tests {
             ("nonsense", "not a JSON object"),
             ("[1]", "not a JSON object"),
             (r#"{"key":"k"}"#, "neither `value` nor `payload`"),
-            (r#"{"value":"v","partition":-1}"#, "`partition`"),
             (r#"{"value":"v","timestamp":"yesterday"}"#, "RFC 3339"),
             (r#"{"value":{"base64":"*"}}"#, "`value` is not base64"),
             (r#"{"value":"v","headers":["odd"]}"#, "`headers`"),
