@@ -89,6 +89,9 @@ fn main() {
     tour.outputs();
     tour.unused();
     tour.shapes_kept();
+    // `exit` drops nothing, and a node left behind would write into the folder of the next run.
+    let stopped = tour.node.stop().map(drop);
+    tour.tally.judge("the node stops", stopped);
     std::process::exit(tour.tally.close());
 }
 
