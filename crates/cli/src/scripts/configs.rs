@@ -53,7 +53,7 @@ pub(crate) struct Configs {
     /// A group
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
-    /// Settings to set: k1=v1,k2=[v1,v2],k3=v3
+    /// Settings to set, `k1=v1,k2=[v1,v2],k3=v3`
     #[arg(long, value_name = "SETTINGS", conflicts_with = "add_config_file")]
     add_config: Option<String>,
     /// A properties file with settings to set
