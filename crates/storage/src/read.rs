@@ -10,7 +10,7 @@
 //! compaction took away gets the next batch there is. What an index says is checked against the batch it points at.
 //!
 //! A reader that goes through a log from its beginning reads one batch header a fetch: the entries around its last look-up
-//! are still in memory ([`IndexWindow`]), and where batches are large, the entry *above* an offset mostly names its batch.
+//! are still in memory (`IndexWindow`), and where batches are large, the entry *above* an offset mostly names its batch.
 //! Example with batches 0..9 at 0, 10..19 at 16384, 20..29 at 32768: 20 lies between the entries (19, 16384) and
 //! (29, 32768), and the header at 32768 says that its batch begins at 20.
 
