@@ -210,7 +210,11 @@ impl PlanCommand {
         let (name, sweep) = read_results(folder)?;
         let measured = sweep
             .knee_messages_per_s
-            .ok_or_else(|| failed(format!("{name}: it holds no knee; run a workload with mode = \"sweep\"")))?;
+            .ok_or_else(|| {
+                failed(format!(
+                    "{name}: it holds no knee; run a workload with mode = \"sweep\" whose rate_max is more than the broker carries"
+                ))
+            })?;
         let (_, load) = load.ok_or_else(|| failed("--knee needs --results, a run well below the knee"))?;
         let (term, predicted) = predict_knee(&load, broker)
             .ok_or_else(|| failed("--results: the broker's CPU was not measured; let the bench start the node"))?;

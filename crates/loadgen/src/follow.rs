@@ -534,11 +534,7 @@ impl<'a> Follow<'a> {
                 total += unread;
                 messages = messages.max(unread);
                 if 0 < unread {
-                    // The oldest unread message is the one after the last one read, or the first of all.
-                    let since = match reading.last_due_ns {
-                        0 => acked.first_due_ns.load(Ordering::Relaxed),
-                        due_ns => due_ns,
-                    };
+                    let since = acked.unread_since_ns(reading.next, reading.last_due_ns);
                     age_s = age_s.max(now.saturating_sub(since) as f64 / SECOND_NS as f64);
                 }
             }

@@ -112,6 +112,12 @@ impl Outcome {
         }
     }
 
+    /// Of a sweep: the knee is the highest rate that was tried, so the broker may carry more.
+    #[must_use]
+    pub fn is_knee_open(&self) -> bool {
+        self.knee.is_some_and(|knee| self.steps.iter().all(|step| step.held || step.rate <= knee))
+    }
+
     /// Messages acked a second.
     #[must_use]
     pub fn messages_per_s(&self) -> f64 {
@@ -123,6 +129,17 @@ impl Outcome {
     pub fn bytes_per_s(&self) -> f64 {
         self.acked.bytes as f64 / self.measured.as_secs_f64().max(f64::MIN_POSITIVE)
     }
+}
+
+/// Messages among `errors` that were given up: neither what a retry carried through, nor what readers met.
+#[must_use]
+pub fn messages_failed(errors: &BTreeMap<String, u64>) -> u64 {
+    errors.iter().filter(|(what, _)| is_failure(what)).map(|(_, messages)| messages).sum()
+}
+
+/// Whether an entry of `errors` says that messages were given up.
+pub(crate) fn is_failure(what: &str) -> bool {
+    !what.starts_with("retried: ") && !what.starts_with("consume: ")
 }
 
 /// Messages and the bytes of their values.

@@ -706,11 +706,7 @@ impl Producer {
         let records = sent.dues_ns.len();
         let part = &mut self.parts[sent.part];
         part.acked.insert_range(sent.sequence, sent.sequence + records as u64);
-        let acked = &self.shared.acked[part.number];
-        acked.first_due_ns.fetch_min(sent.dues_ns[0], Ordering::Relaxed);
-        if let Some(offset) = offset {
-            acked.end.fetch_max(offset + records as i64, Ordering::Relaxed);
-        }
+        self.shared.acked[part.number].on_batch(offset, records, sent.dues_ns[0]);
         let service_ns = now_ns.saturating_sub(sent_ns);
         for due_ns in &sent.dues_ns {
             let latency_ns = now_ns.saturating_sub(*due_ns);

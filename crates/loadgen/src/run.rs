@@ -16,7 +16,7 @@ use crate::ceiling;
 use crate::clock::now_ns;
 use crate::follow::{Ground, stretch};
 use crate::options::RunOptions;
-use crate::outcome::{ClusterSeen, Finding, Outcome, Quantiles, Severity, Step, Window};
+use crate::outcome::{ClusterSeen, Finding, Outcome, Quantiles, Severity, Step, Window, messages_failed};
 use crate::preflight::{self, Facts};
 use crate::shared::{Leaders, Topic};
 use crate::workload::{Load, Rate, Sweep, Workload};
@@ -370,8 +370,7 @@ async fn climb(
 fn step_of(sweep: &Sweep, rate: f64, outcome: &Outcome) -> Step {
     let latency_us = outcome.produce.value_at_quantile(sweep.quantile);
     let achieved = outcome.messages_per_s();
-    let failed =
-        outcome.errors.iter().any(|(what, _)| !what.starts_with("retried: ") && !what.starts_with("consume: "));
+    let failed = 0 < messages_failed(&outcome.errors);
     let held = latency_us <= sweep.latency_max.as_micros() as u64
         && ACHIEVED_SHARE * rate <= achieved
         && !failed

@@ -1,6 +1,6 @@
 //! What the threads of a run share: the topics, who leads what, the marks in time, and what has been acked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,6 +92,9 @@ pub(crate) struct Wanted {
     pub(crate) node: u16,
 }
 
+/// Batches of a partition that are remembered, so that the age of what is unread is known to the batch.
+const ACKED_BATCHES_KEPT: usize = 16;
+
 /// What has been acked of one partition.
 #[derive(Debug)]
 pub(crate) struct Acked {
@@ -99,6 +102,41 @@ pub(crate) struct Acked {
     pub(crate) end: AtomicI64,
     /// When the first message was due; `u64::MAX` while there is none.
     pub(crate) first_due_ns: AtomicU64,
+    /// Of the last batches acked: the offset after it, and when its first message was due.
+    last: Mutex<VecDeque<(i64, u64)>>,
+}
+
+impl Acked {
+    fn nothing() -> Self {
+        Self { end: AtomicI64::new(-1), first_due_ns: AtomicU64::new(u64::MAX), last: Mutex::default() }
+    }
+
+    /// A batch was acked; where it begins is not known of acks=0.
+    pub(crate) fn on_batch(&self, offset: Option<i64>, messages: usize, due_ns: u64) {
+        self.first_due_ns.fetch_min(due_ns, Ordering::Relaxed);
+        let Some(end) = offset.map(|offset| offset + messages as i64) else { return };
+        self.end.fetch_max(end, Ordering::Relaxed);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() == ACKED_BATCHES_KEPT {
+            last.pop_front();
+        }
+        last.push_back((end, due_ns));
+    }
+
+    /// When the oldest message was due that somebody at `next` has not read, who read last what was due at `read_due_ns`
+    /// (0: nothing). A partition that idled for long and then got a batch is not behind by that long.
+    pub(crate) fn unread_since_ns(&self, next: i64, read_due_ns: u64) -> u64 {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let unread = last.iter().filter(|(end, _)| next < *end).map(|(_, due_ns)| *due_ns).min();
+        match unread {
+            Some(due_ns) if last.len() < ACKED_BATCHES_KEPT || last.iter().any(|(end, _)| *end <= next) => due_ns,
+            // Its ack is still under way.
+            None if !last.is_empty() => u64::MAX,
+            // It is further behind than is remembered: its oldest message comes after the one that it read last.
+            _ if read_due_ns == 0 => self.first_due_ns.load(Ordering::Relaxed),
+            _ => read_due_ns,
+        }
+    }
 }
 
 /// What the threads of a run share.
@@ -133,7 +171,6 @@ impl Shared {
         keep_samples: bool,
     ) -> Self {
         let partitions = topics.iter().map(|topic| topic.partitions).sum::<u32>();
-        let acked = || Acked { end: AtomicI64::new(-1), first_due_ns: AtomicU64::new(u64::MAX) };
         Self {
             templates: Templates::new(&workload),
             keys: KeySource::new(workload.messages.keys),
@@ -146,7 +183,7 @@ impl Shared {
             leaders: Mutex::new(Arc::new(leaders)),
             leaders_version: AtomicU64::new(0),
             leaders_stale: AtomicBool::new(false),
-            acked: (0..partitions).map(|_| acked()).collect(),
+            acked: (0..partitions).map(|_| Acked::nothing()).collect(),
             give_up: AtomicBool::new(false),
             keep_samples,
         }
@@ -181,5 +218,37 @@ impl Shared {
             (0..topic.partitions as i32)
                 .map(|partition| TopicPartition::new(Arc::clone(&topic.name), PartitionIndex::new(partition)))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unread_is_as_old_as_its_oldest_batch() {
+        let acked = Acked::nothing();
+        acked.on_batch(Some(0), 10, 100);
+        // Read to the end, an hour of nothing, then one batch: behind by that batch's age, not by an hour.
+        acked.on_batch(Some(10), 5, 3_600_000);
+        assert_eq!(acked.unread_since_ns(10, 100), 3_600_000);
+        assert_eq!(acked.unread_since_ns(12, 3_600_000), 3_600_000);
+        assert_eq!(acked.unread_since_ns(0, 0), 100);
+        assert_eq!(acked.unread_since_ns(15, 3_600_000), u64::MAX, "what readers see before its ack is not late");
+        // Further behind than is remembered.
+        for batch in 0..ACKED_BATCHES_KEPT as i64 {
+            acked.on_batch(Some(15 + batch), 1, 4_000_000 + batch as u64);
+        }
+        assert_eq!(acked.unread_since_ns(10, 100), 100);
+        assert_eq!(acked.unread_since_ns(0, 0), 100, "the first of all");
+        assert_eq!(acked.unread_since_ns(16, 4_000_000), 4_000_001);
+    }
+
+    #[test]
+    fn without_acks_the_last_message_read_says_how_late_the_next_is() {
+        let acked = Acked::nothing();
+        acked.on_batch(None, 10, 100);
+        assert_eq!((acked.unread_since_ns(0, 0), acked.unread_since_ns(5, 140)), (100, 140));
+        assert_eq!(acked.end.load(Ordering::Relaxed), -1);
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{Machine, Storage};
-use crate::outcome::{BrokerUse, Latencies, Outcome, Quantiles};
+use crate::outcome::{BrokerUse, Latencies, Outcome, Quantiles, is_failure, messages_failed};
 use crate::stats::Comparison;
 use crate::verdict::{self, Met};
 
@@ -472,6 +472,13 @@ impl BrokerSummary {
 }
 
 impl Run {
+    /// Of a sweep: the knee is the highest rate that was tried, so the broker may carry more.
+    #[must_use]
+    pub fn is_knee_open(&self) -> bool {
+        let is_below = |knee| self.steps.iter().all(|step| step.is_held || step.offered_messages_per_s <= knee);
+        self.knee_messages_per_s.is_some_and(is_below)
+    }
+
     /// What an outcome comes to, beside the limits of the machine that it ran on.
     #[must_use]
     pub fn of(outcome: &Outcome, limits: Result<Vec<LimitReached>, String>) -> Self {
@@ -598,10 +605,15 @@ impl Run {
         if !self.check.is_complete {
             cautions.push("loss not checked: nobody read to the end".to_owned());
         }
-        let errors: u64 = self.errors.values().sum();
-        if errors > 0 {
-            let names: Vec<String> = self.errors.iter().map(|(name, count)| format!("{name} {count}")).collect();
-            cautions.push(format!("{errors} messages failed ({})", names.join(", ")));
+        let (failed, passing): (Vec<_>, Vec<_>) = self.errors.iter().partition(|(what, _)| is_failure(what));
+        let named = |errors: &[(&String, &u64)]| {
+            errors.iter().map(|(what, count)| format!("{what} {count}")).collect::<Vec<_>>().join(", ")
+        };
+        if !failed.is_empty() {
+            cautions.push(format!("{} messages failed ({})", messages_failed(&self.errors), named(&failed)));
+        }
+        if !passing.is_empty() {
+            cautions.push(format!("errors that passed: {}", named(&passing)));
         }
         if let Some(reason) = &self.generator.bound {
             cautions.push(format!("generator-bound: {reason}"));

@@ -20,7 +20,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::Outcome;
+use crate::outcome::{Latencies, Outcome, messages_failed};
 
 /// Growth of the lag that counts as none: this share of the messages acked.
 const LAG_GROWTH_SHARE_MAX: f64 = 0.01;
@@ -255,7 +255,12 @@ pub fn judge(outcome: &Outcome) -> Option<Verdict> {
     if !outcome.check.passed() {
         spoiled.push("the run failed its self-check".to_owned());
     }
-    let notes = outcome.generator.bound.iter().map(|reason| format!("generator-bound: {reason}")).collect();
+    let mut notes: Vec<String> =
+        outcome.generator.bound.iter().map(|reason| format!("generator-bound: {reason}")).collect();
+    let failed = messages_failed(&outcome.errors);
+    if 0 < failed && rows.iter().any(|row| matches!(row.target.row, Row::ProduceP99Ms | Row::ProduceP999Ms)) {
+        notes.push(format!("{failed} messages failed: they count as slower than every message acked"));
+    }
     let worst = |worst, row: &RowVerdict| match (worst, row.met) {
         (Met::Not, _) | (_, Met::Not) => Met::Not,
         (Met::AtScale(a), Met::AtScale(b)) => Met::AtScale(a.max(b)),
@@ -286,8 +291,14 @@ fn judge_row(target: &Target, load_scale: f64, outcome: &Outcome) -> RowVerdict 
 
 fn measured(row: Row, outcome: &Outcome) -> Option<f64> {
     let workload = &outcome.workload;
-    let quantile = |latencies: &crate::outcome::Latencies, quantile| {
+    let quantile = |latencies: &Latencies, quantile| {
         (!latencies.is_empty()).then(|| latencies.value_at_quantile(quantile) as f64 / 1000.0)
+    };
+    // A message that failed was never acked in time: it counts as slower than all that were.
+    let of_sent = |wanted: f64| {
+        let acked = outcome.produce.len() as f64;
+        let among_acked = wanted * (acked + messages_failed(&outcome.errors) as f64) / acked;
+        (among_acked <= 1.0).then(|| quantile(&outcome.produce, among_acked)).flatten()
     };
     match row {
         Row::Brokers => Some(outcome.cluster.nodes.len() as f64),
@@ -299,8 +310,8 @@ fn measured(row: Row, outcome: &Outcome) -> Option<f64> {
             let retention_ms: f64 = workload.topics.configs.get("retention.ms")?.parse().ok()?;
             Some(if retention_ms < 0.0 { f64::INFINITY } else { retention_ms / 1000.0 })
         }
-        Row::ProduceP99Ms => quantile(&outcome.produce, 0.99),
-        Row::ProduceP999Ms => quantile(&outcome.produce, 0.999),
+        Row::ProduceP99Ms => of_sent(0.99),
+        Row::ProduceP999Ms => of_sent(0.999),
         Row::EndToEndP99Ms => quantile(&outcome.end_to_end, 0.99),
         Row::EndToEndP999Ms => quantile(&outcome.end_to_end, 0.999),
         Row::LagS => outcome.lag.as_ref().map(|lag| lag.seconds_max),
@@ -369,6 +380,27 @@ mod tests {
             assert_eq!(verdict.met.to_string(), want, "{target}: {:?}", verdict.rows);
         }
         assert_eq!(judge(&outcome("tier = \"small\"")), None);
+    }
+
+    #[test]
+    fn messages_that_failed_count_as_slow() {
+        let mut outcome = outcome("produce_p99_ms = 100");
+        outcome.errors.insert("retried: NOT_LEADER_OR_FOLLOWER".into(), 500);
+        outcome.errors.insert("REQUEST_TIMED_OUT".into(), 8);
+        let verdict = judge(&outcome).expect("a verdict");
+        assert_eq!(
+            (verdict.met, verdict.rows[0].actual.map(f64::round)),
+            (Met::Full, Some(90.0)),
+            "20 without failures"
+        );
+        outcome.errors.insert("REQUEST_TIMED_OUT".into(), 20);
+        let verdict = judge(&outcome).expect("a verdict");
+        assert_eq!(
+            (verdict.met, verdict.rows[0].actual),
+            (Met::Not, None),
+            "more than one in a hundred has no latency"
+        );
+        assert_eq!(verdict.notes, ["20 messages failed: they count as slower than every message acked"]);
     }
 
     #[test]

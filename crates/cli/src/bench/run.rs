@@ -188,7 +188,14 @@ pub(crate) fn table(outcome: &Outcome) -> String {
         );
     }
     if !outcome.steps.is_empty() {
-        fact("knee", outcome.knee.map_or("below the first rate".to_owned(), |knee| format!("{knee:.0} messages/s")));
+        let knee = match outcome.knee {
+            None => "below the first rate".to_owned(),
+            Some(knee) if outcome.is_knee_open() => {
+                format!("above {knee:.0} messages/s: the highest rate of the sweep held; a larger rate_max finds it")
+            }
+            Some(knee) => format!("{knee:.0} messages/s"),
+        };
+        fact("knee", knee);
     }
     if let Some(backlog) = &outcome.backlog {
         let drain =

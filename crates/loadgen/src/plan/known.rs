@@ -80,7 +80,7 @@ pub struct Measured {
     pub messages_per_s: f64,
     /// Partitions that they went to.
     pub partitions: Option<u64>,
-    /// The highest rate that kept its latency, of a sweep.
+    /// The highest rate that kept its latency, of a sweep that went on to one that did not.
     pub knee_messages_per_s: Option<f64>,
     /// Whether the load generator was the limit.
     pub is_generator_bound: bool,
@@ -109,7 +109,9 @@ impl Measured {
             fan_out: of(&|run| Some(run.consumed_messages as f64 / run.acked_messages as f64))?.round(),
             messages_per_s: of(&|run| Some(run.acked_messages_per_s as f64))?,
             partitions: topics.name.is_none().then(|| topics.count.unwrap_or(1) * topics.partitions.unwrap_or(1)),
-            knee_messages_per_s: of(&|run| run.knee_messages_per_s.map(|rate| rate as f64)),
+            knee_messages_per_s: of(&|run| {
+                run.knee_messages_per_s.filter(|_| !run.is_knee_open()).map(|rate| rate as f64)
+            }),
             is_generator_bound: runs.iter().any(|run| run.generator.bound.is_some()),
         })
     }
@@ -227,7 +229,9 @@ mod tests {
     use super::*;
     use crate::limits::Transfer;
     use crate::machine::Storage;
+    use crate::outcome::Quantiles;
     use crate::report::sample;
+    use crate::summary::StepSummary;
 
     fn disk() -> Disk {
         Disk {
@@ -313,12 +317,30 @@ mod tests {
         assert_eq!(predict_knee(&Measured { cpu_ns_per_message: None, ..load() }, &broker(&roomy, &found, 2)), None);
     }
 
+    fn step(offered_messages_per_s: u64, is_held: bool) -> StepSummary {
+        StepSummary {
+            offered_messages_per_s,
+            acked_messages_per_s: offered_messages_per_s,
+            produce_latency: Quantiles::default().into(),
+            latency_us: 0,
+            is_held,
+            generator_bound: None,
+        }
+    }
+
     #[test]
     fn a_summary_gives_the_medians_of_its_runs() {
         let summary = sample::summary(vec![sample::target("a", 3, 1)]);
         let measured = Measured::of(&summary).expect("runs");
         assert!(0.0 < measured.messages_per_s && 0.0 < measured.stored_bytes_per_message, "{measured:?}");
         assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        let mut sweep = summary.clone();
+        for run in &mut sweep.targets[0].runs {
+            (run.knee_messages_per_s, run.steps) = (Some(4000), vec![step(2000, true), step(4000, true)]);
+        }
+        assert_eq!(Measured::of(&sweep).expect("runs").knee_messages_per_s, None, "nobody saw where it ends");
+        sweep.targets[0].runs.iter_mut().for_each(|run| run.steps.push(step(8000, false)));
+        assert_eq!(Measured::of(&sweep).expect("runs").knee_messages_per_s, Some(4000.0));
         assert_eq!(median(Vec::new()), None);
         let nobody = Summary { targets: Vec::new(), ..summary };
         assert_eq!(Measured::of(&nobody), None);

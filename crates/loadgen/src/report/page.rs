@@ -6,6 +6,7 @@ use super::Results;
 use super::chart::{Chart, Line, SERIES_COLOURS, Scale, draw};
 use super::format::{bytes, count, duration_text, grouped, latency, three};
 use super::html::escape;
+use crate::outcome::messages_failed;
 use crate::stats::{self, Verdict};
 use crate::summary::{
     Latency, MetricComparison, QuantilesSummary, Run, SeriesLine, Summary, TargetSummary, VerdictSummary,
@@ -683,10 +684,14 @@ fn modes(out: &mut String, rows: &[Row<'_>]) {
         }
         let steps: Vec<&Run> = row.target.runs.iter().filter(|run| !run.steps.is_empty()).collect();
         if let Some(run) = steps.first() {
-            let knee = run.knee_messages_per_s.map_or_else(
-                || "No rate held the latency.".to_owned(),
-                |rate| format!("The knee: {} messages a second.", grouped(rate as i64)),
-            );
+            let knee = match (run.knee_messages_per_s, run.is_knee_open()) {
+                (None, _) => "No rate held the latency.".to_owned(),
+                (Some(rate), false) => format!("The knee: {} messages a second.", grouped(rate as i64)),
+                (Some(rate), true) => format!(
+                    "The knee lies above {} messages a second: the highest rate of the sweep held.",
+                    grouped(rate as i64)
+                ),
+            };
             let _ = write!(
                 out,
                 "<h2>Sweep: {}</h2>\n<p>{knee}</p>\n<div class=\"scroll\"><table><thead><tr><th>offered</th><th>acked</th><th>p50</th><th>p99</th><th>p99.9</th><th>max</th><th class=\"left\">held</th></tr></thead><tbody>",
@@ -914,7 +919,7 @@ fn checks(out: &mut String, rows: &[Row<'_>]) {
                 (true, false) => "<span class=\"chip warn\">incomplete</span>",
             };
             let _ = write!(out, "<tr><td>{}{}</td><td class=\"left\">{chip}</td>", row.key(), escape(&label));
-            let failed: u64 = run.errors.values().sum();
+            let failed = messages_failed(&run.errors);
             for value in [check.lost, check.duplicated, check.reordered, check.corrupt, check.expired, failed] {
                 cell(out, Some(grouped(value as i64)), None);
             }
