@@ -29,8 +29,19 @@ pub(crate) enum LogCommand {
     Repair(repair::Repair),
 }
 
+const INSPECT_AFTER_HELP: &str = "\
+Examples:
+  ringlog log inspect ringlog-data/orders-0              its segments
+  ringlog log inspect ringlog-data/orders-0 --batches    each batch: offsets, codec, who wrote it";
+
+const VERIFY_AFTER_HELP: &str = "\
+Examples:
+  ringlog log verify ringlog-data/orders-*               batches, checksums, indexes
+  ringlog log verify ringlog-data/orders-* --records     what is compressed too";
+
 /// The arguments of `log inspect`.
 #[derive(Args)]
+#[command(after_help = INSPECT_AFTER_HELP)]
 pub(crate) struct Inspect {
     /// The folder, such as ringlog-data/orders-0
     folder: PathBuf,
@@ -43,6 +54,7 @@ pub(crate) struct Inspect {
 
 /// The arguments of `log verify`.
 #[derive(Args)]
+#[command(after_help = VERIFY_AFTER_HELP)]
 pub(crate) struct Verify {
     /// The folders, such as ringlog-data/*-*
     #[arg(required = true)]

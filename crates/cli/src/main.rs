@@ -35,13 +35,13 @@ use clap::{Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
 Examples:
-  ringlog serve                                        a node on 127.0.0.1:9092, data in ./ringlog-data
-  ringlog serve server.properties --override node.id=2  Kafka's own file, one value changed
-  ringlog doctor -o json                               what this machine allows, for scripts
-  ringlog config explain log.retention.hours           what a setting means, takes and does here
+  ringlog serve                                          a node, its data in ./ringlog-data
+  ringlog serve server.properties --override node.id=2   Kafka's own file, one value changed
+  ringlog doctor -o json                                 what this machine allows, for scripts
+  ringlog config explain log.retention.hours             what a setting means, takes and does
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 unreachable or timed out, 5 done in part,
-6 verdict not met (doctor, group lag --warn, log verify, log repair, bench).";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 unreachable or timed out, 5 done in part, 6 verdict not met \
+(doctor, cluster health, group lag --warn, log verify, log repair, bench, plan --knee).";
 
 #[derive(Parser)]
 #[command(name = "ringlog", version, about = "A Kafka-compatible log node", after_help = AFTER_HELP)]

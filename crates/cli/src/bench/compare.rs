@@ -9,9 +9,14 @@ use loadgen::driver::TargetSpec;
 use super::measure::{Measure, Plan, TARGETS_HELP};
 use crate::failure::Failure;
 
+const EXAMPLES: &str = "\
+Examples:
+  ringlog bench compare ringlog:cpus=0 kafka:cpus=0 orders.toml
+  ringlog bench compare ringlog:fs=ext4 ringlog:fs=xfs orders.toml --repeat 9   more runs, smaller differences";
+
 /// The arguments of `bench compare`.
 #[derive(Args)]
-#[command(after_help = TARGETS_HELP)]
+#[command(after_help = format!("{TARGETS_HELP}\n\n{EXAMPLES}"))]
 pub(crate) struct BenchCompare {
     /// The target that is compared with
     #[arg(value_name = "A")]

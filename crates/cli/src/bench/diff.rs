@@ -17,7 +17,7 @@ Examples:
   ringlog bench diff results/2026-11-27_1c76078_tier-small results/2026-11-28_4b00e75_tier-small
   ringlog bench diff BEFORE AFTER --strict        exit code 6 when something is shown to be worse
 
-Targets are matched by their labels. A difference is only claimed from 5 runs of each side on; runs of two folders were not
+Targets are matched by their labels. A difference is only claimed from 5 runs of each side on; runs of two folders were not \
 taken in turn, so what drifted on the machine between them counts too: `ringlog bench compare` does not have that flaw.";
 
 /// The arguments of `bench diff`.

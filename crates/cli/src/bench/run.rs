@@ -19,7 +19,7 @@ Examples:
   ringlog bench run orders.toml --broker-pid 4711 --cpus 2,3   what the broker costs; the generator on CPUs 2 and 3
   ringlog bench run orders.toml --target ringlog:fs=xfs --target ringlog:fs=ext4 --target kafka --repeat 3
 
-Ctrl-C ends the load and reports what there was, marked as partial. Exit codes: 0 done and every target of the workload met,
+Ctrl-C ends the load and reports what there was, marked as partial. Exit codes: 0 done and every target of the workload met, \
 6 one was not met or the self-check failed, 5 ended early.";
 
 /// The arguments of `bench run`.

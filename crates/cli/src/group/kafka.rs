@@ -256,7 +256,14 @@ impl ConsumerGroups {
                 }
                 None => self.target()?,
             };
-            let moves = seek::plan(&session.admin, &id, &filter, &target).await?;
+            // What was set for the groups before is still told.
+            let moves = match seek::plan(&session.admin, &id, &filter, &target).await {
+                Ok(moves) => moves,
+                Err(failure) => {
+                    failures.push(failure);
+                    continue;
+                }
+            };
             for each in &moves {
                 if let (Some(asked), Some(to)) = (each.outside, each.to) {
                     eprintln!(
@@ -265,8 +272,11 @@ impl ConsumerGroups {
                     );
                 }
             }
-            if self.execute {
-                seek::apply(&session.admin, &id, &moves).await?;
+            if self.execute
+                && let Err(error) = seek::apply(&session.admin, &id, &moves).await
+            {
+                failures.push(error.into());
+                continue;
             }
             all.push((id, moves));
         }

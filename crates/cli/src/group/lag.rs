@@ -193,6 +193,8 @@ enum Verdict {
     NotCommitted,
     /// Something is unread and will be kept long enough.
     Behind,
+    /// There is no such partition now, or nobody leads it.
+    NoLog,
     /// Retention may delete unread records soon.
     Losing,
     /// Records were deleted unread.
@@ -202,6 +204,7 @@ enum Verdict {
 impl Verdict {
     fn of(place: &Place, now_ms: i64, danger_ms: i64) -> Self {
         match place.lag() {
+            None if place.committed.is_some() => Self::NoLog,
             None => Self::NotCommitted,
             Some(lag) if 0 < lag.lost => Self::Lost,
             Some(_) if place.headroom_ms(now_ms).is_some_and(|headroom_ms| headroom_ms < danger_ms) => Self::Losing,
@@ -215,6 +218,7 @@ impl Verdict {
             Self::CaughtUp => ("caught up", Tone::Good),
             Self::NotCommitted => ("nothing committed", Tone::Plain),
             Self::Behind => ("behind", Tone::Plain),
+            Self::NoLog => ("no such log", Tone::Warning),
             Self::Losing => ("LOSING", Tone::Bad),
             Self::Lost => ("LOST", Tone::Bad),
         };
@@ -512,6 +516,8 @@ mod tests {
         assert_eq!(verdict(0, vec![kept_until(NOW_MS + 998)], Some(999)), Verdict::Losing);
         assert_eq!(verdict(1, vec![kept_until(far), place(Some(7))], None), Verdict::Lost);
         assert_eq!(verdict(1, vec![place(None)], None), Verdict::NotCommitted);
+        let deleted = Place { log: None, ..place(Some(7)) };
+        assert_eq!(verdict(1, vec![deleted, kept_until(far)], None), Verdict::NoLog);
     }
 
     #[test]

@@ -15,13 +15,14 @@ use crate::load::Source;
 use crate::output::{Answer, Format, Section, print};
 
 const AFTER_HELP: &str = "\
-The Kafka that wrote DIR must have been stopped cleanly, and the node must be stopped. Topics keep their ids, records
-their offsets and timestamps, and __consumer_offsets the groups' positions. Topic configs are read from Kafka's metadata
-log, if one DIR has it (__cluster_metadata-0; else name Kafka's metadata.log.dir too); --config goes before them. A topic
-that says nothing of its retention keeps everything (retention.ms=-1, retention.bytes=-1).
+Examples:
+  ringlog log adopt /var/lib/kafka/data --properties server.properties --dry-run    checked, nothing taken
+  ringlog log adopt /var/lib/kafka/data --properties server.properties --move       on one file system, without a copy
 
-Example:
-  ringlog log adopt /var/lib/kafka/data --properties server.properties --dry-run";
+The Kafka that wrote DIR must have been stopped cleanly, and the node must be stopped. Topics keep their ids, records \
+their offsets and timestamps, and __consumer_offsets the groups' positions. Topic configs are read from Kafka's metadata \
+log, if one DIR has it (__cluster_metadata-0; else name Kafka's metadata.log.dir too); --config goes before them. A topic \
+that says nothing of its retention keeps everything (retention.ms=-1, retention.bytes=-1).";
 
 /// The arguments of `log adopt`.
 #[derive(Args)]

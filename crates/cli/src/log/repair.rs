@@ -13,7 +13,11 @@ use crate::failure::Failure;
 use crate::output::{Answer, Format, Section, print};
 
 const AFTER_HELP: &str = "\
-The node must be stopped. Without --accept-loss nothing is changed and the loss is told; restore the folder from a backup
+Examples:
+  ringlog log repair ringlog-data/orders-0                  what it would lose
+  ringlog log repair ringlog-data/orders-0 --accept-loss    cut there
+
+The node must be stopped. Without --accept-loss nothing is changed and the loss is told; restore the folder from a backup \
 if you have one.";
 
 /// The arguments of `log repair`.

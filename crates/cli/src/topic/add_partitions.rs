@@ -133,8 +133,8 @@ fn check(topic: &Topic, after: u64) -> Result<i32, Failure> {
              and what groups have committed there, would be lost"
         );
         let next = format!(
-            "make a topic with {after} partitions, copy the records (ringlog consume {name} | ringlog produce), and move \
-             producers and consumers over"
+            "make a topic with {after} partitions, copy the records (ringlog consume -t {name} -e -J | ringlog produce -t \
+             NEW -J), and move producers and consumers over"
         );
         return Err(Failure::new(Code::Usage, why).with_next(&next));
     }

@@ -188,5 +188,34 @@ fn question(planned: &TopicDeletion) -> String {
         many => format!("{} topics ({})", many.len(), many.join(", ")),
     };
     let (records, size) = (units::count(planned.records), units::bytes(planned.size_bytes));
-    format!("This deletes {what} with {records} records ({size}) for good.")
+    let known = |topic: &Deleted| topic.records.is_some() && topic.size_bytes.is_some();
+    if planned.topics.iter().filter(|topic| topic.outcome != GONE).all(known) {
+        return format!("This deletes {what} with {records} records ({size}) for good.");
+    }
+    format!(
+        "This deletes {what} with {records} records ({size}) or more for good: not every partition could be asked what it holds."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_not_counted_as_nothing() {
+        let deleted = |records, outcome| Deleted {
+            topic: "orders".to_owned(),
+            partitions: 1,
+            records,
+            size_bytes: records.map(|_| 2048),
+            outcome,
+        };
+        let question = |topics| question(&TopicDeletion::of(false, topics));
+        let known = deleted(Some(7), "would be deleted");
+        assert_eq!(
+            question(vec![known.clone(), deleted(None, GONE)]),
+            "This deletes topic orders with 7 records (2.0 KiB) for good."
+        );
+        assert!(question(vec![known, deleted(None, "would be deleted")]).contains("7 records (2.0 KiB) or more"));
+    }
 }

@@ -282,8 +282,9 @@ fn next_deletable<'a>(facts: &LogFacts, setting: &dyn Fn(&str) -> Option<&'a str
 fn skew(elapsed: Duration, partitions: &[PartitionRow]) -> Skew {
     let of = |values: &dyn Fn(&PartitionRow) -> Option<u64>| {
         let values: Vec<u64> = partitions.iter().map(values).collect::<Option<_>>()?;
-        let (sum, max) = (values.iter().sum::<u64>(), values.iter().copied().max()?);
-        (0 < sum).then(|| max * 100 * values.len() as u64 / sum)
+        let sum: u128 = values.iter().copied().map(u128::from).sum();
+        let max = u128::from(values.iter().copied().max()?);
+        (max * 100 * values.len() as u128).checked_div(sum).and_then(|percent| u64::try_from(percent).ok())
     };
     let idle = partitions.iter().filter(|partition| partition.appended_records_per_s == Some(0)).count();
     Skew {
