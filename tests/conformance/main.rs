@@ -1,4 +1,5 @@
-//! Foreign clients as judges: each feature of MATRIX.md, by each client, against one node; then Kafka's own tools.
+//! Foreign clients as judges: each feature of MATRIX.md, by each client, against one node; then where
+//! two of them put keys, and Kafka's own tools.
 //!
 //! `cargo test --release -p tests --test conformance -- [--peer kafka] [--address HOST:PORT] [--client NAME]... [--feature NAME]...`
 //!
@@ -6,6 +7,7 @@
 //! runtime is not installed is skipped and counted; `RINGLOG_CLIENT_FAMILIES_MIN` says how many must have run.
 
 mod matrix;
+mod partitions;
 mod programs;
 mod tools;
 
@@ -154,6 +156,9 @@ fn judge(options: &Options) -> i32 {
     }
     if options.address.is_none() && !node.is_running() {
         tally.fail("node", &format!("ended during the run: {}", node.log_tail()));
+    }
+    if options.wants_feature("partitions") {
+        partitions::judge(&mut tally, &address, &dir, |client| options.wants_client(client));
     }
     if options.wants_client("tools") {
         tools::judge(&mut tally, &address, options.peer, &node, &dir, |feature| options.wants_feature(feature));

@@ -112,6 +112,35 @@ fn fetch_jars(folder: &Path, pom: &Path) -> Result<(), String> {
     })
 }
 
+/// How to run one of the Java client's programs under `clients/java`, the Java client beside them.
+pub fn java_program(class: &str) -> Result<Vec<String>, Missing> {
+    if let Some(reason) = lacks(&["java", "javac", "mvn"]) {
+        return Err(Missing::Runtime(reason));
+    }
+    let folder = clients_dir().join("java");
+    let jars = folder.join("jars");
+    fetch_jars(&jars, &here().join("java/pom.xml")).map_err(Missing::Broken)?;
+    let classes = folder.join("classes");
+    let sources = ["Judge", "Partitions"].map(|name| here().join(format!("java/src/main/java/{name}.java")));
+    let jars = format!("{}/*", jars.display());
+    once(&classes, &sources, || {
+        run(Command::new("javac").args(["-encoding", "UTF-8", "-cp", &jars, "-d"]).arg(&classes).args(&sources))
+    })
+    .map_err(Missing::Broken)?;
+    let path = format!("{}:{jars}", classes.display());
+    let words = [
+        "java",
+        "-Xmx256m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        "-cp",
+        &path,
+        class,
+    ];
+    Ok(words.map(str::to_owned).to_vec())
+}
+
 /// Makes one client ready.
 pub fn prepare(name: &'static str) -> Result<Client, Missing> {
     let broken = Missing::Broken;
@@ -158,34 +187,7 @@ pub fn prepare(name: &'static str) -> Result<Client, Missing> {
             .map_err(broken)?;
             vec![binary.display().to_string()]
         }
-        "java" => {
-            if let Some(reason) = lacks(&["java", "javac", "mvn"]) {
-                return Err(Missing::Runtime(reason));
-            }
-            let folder = clients_dir().join("java");
-            let jars = folder.join("jars");
-            fetch_jars(&jars, &here().join("java/pom.xml")).map_err(broken)?;
-            let classes = folder.join("classes");
-            let source = here().join("java/src/main/java/Judge.java");
-            let jars = format!("{}/*", jars.display());
-            once(&classes, std::slice::from_ref(&source), || {
-                run(Command::new("javac").args(["-encoding", "UTF-8", "-cp", &jars, "-d"]).arg(&classes).arg(&source))
-            })
-            .map_err(broken)?;
-            let path = format!("{}:{jars}", classes.display());
-            [
-                "java",
-                "-Xmx256m",
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-                "-cp",
-                &path,
-                "Judge",
-            ]
-            .map(str::to_owned)
-            .to_vec()
-        }
+        "java" => java_program("Judge")?,
         other => return Err(Missing::Broken(format!("no client is called {other}"))),
     };
     Ok(Client { name, program, envs })

@@ -149,7 +149,7 @@ mod tests {
     }
 
     /// The lists were written by the clients themselves: kafka-clients 4.3.1, and confluent-kafka's librdkafka.
-    /// tests/conformance asks them again, where they are installed.
+    /// tests/conformance/partitions.rs asks them again, where they are installed.
     #[test]
     fn ten_thousand_keys_go_where_the_java_client_and_librdkafka_put_them() {
         for (partitioner, partitions, golden) in [
