@@ -1,11 +1,15 @@
-//! `ringlog topics`, `configs` and `get-offsets` beside the scripts of Apache Kafka 4.3.1 whose flags they take: the same
-//! arguments against the same node must give the same lines and the same exit code; against a Ringlog and against a Kafka.
+//! `ringlog topics`, `configs`, `get-offsets`, `console-producer` and `console-consumer` beside the scripts of Apache Kafka
+//! 4.3.1 whose flags they take: the same arguments against the same node must give the same lines and the same exit code;
+//! against a Ringlog and against a Kafka.
 //!
 //! `cargo test --release -p tests --test scripts`
 
+mod console;
+
 use std::fs;
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use tests::clients::{Missing, kafka_jars};
 use tests::node::{Node, Peer, ringlog_path};
@@ -73,7 +77,9 @@ fn main() {
                 }
             }
         }
-        Err(Missing::Runtime(why)) => tally.skip("Kafka's scripts", &why, 2 * CASES.len() as u32),
+        Err(Missing::Runtime(why)) => {
+            tally.skip("Kafka's scripts", &why, 2 * (CASES.len() as u32 + console::cases()));
+        }
         Err(Missing::Broken(why)) => tally.fail("Kafka's scripts", &why),
     }
     std::process::exit(tally.close());
@@ -83,18 +89,21 @@ fn judge(tally: &mut Tally, jars: &str, name: &str, peer: Peer) -> Result<(), St
     let dir = scratch_dir(&format!("scripts-{name}"));
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
-    let mut node = Node::new(peer, Path::new(&dir).join("node").as_path(), &[]).map_err(|e| e.to_string())?;
+    let settings = ["group.initial.rebalance.delay.ms=0"];
+    let mut node = Node::new(peer, Path::new(&dir).join("node").as_path(), &settings).map_err(|e| e.to_string())?;
     node.start()?;
     let cluster = Cluster { jars, address: node.address() };
-    let made = cluster
-        .ours("topics", &["--create", "--topic", "orders", "--partitions", "3", "--config", "segment.ms=7000"])?;
-    if text(&made) != "Created topic orders.\n" {
-        return Err(format!("the topic was not made: {made:?}"));
+    for arguments in [&["orders", "--partitions", "3", "--config", "segment.ms=7000"][..], &["two.words"]] {
+        let made = cluster.ours("topics", &[&["--create", "--topic"], arguments].concat())?;
+        if !text(&made).contains("Created topic") {
+            return Err(format!("{arguments:?} was not made: {made:?}"));
+        }
     }
     for (script, arguments) in CASES {
         let arguments: Vec<&str> = arguments.split(' ').collect();
         tally.judge(&format!("{name}: {} {}", script.noun, arguments.join(" ")), cluster.compare(*script, &arguments));
     }
+    console::judge(tally, name, &cluster)?;
     node.stop().map(drop)
 }
 
@@ -110,20 +119,36 @@ impl Cluster<'_> {
     }
 
     fn ours(&self, noun: &str, arguments: &[&str]) -> Result<Output, String> {
-        let mut command = Command::new(ringlog_path());
-        command.arg(noun).args(["--bootstrap-server", &self.address]).args(arguments);
-        command.output().map_err(|e| e.to_string())
+        self.ours_with(noun, arguments, "")
+    }
+
+    fn ours_with(&self, noun: &str, arguments: &[&str], input: &str) -> Result<Output, String> {
+        let mut command = Command::new("timeout");
+        command.arg("90").arg(ringlog_path()).arg(noun).args(["--bootstrap-server", &self.address]).args(arguments);
+        output_with(&mut command, input)
     }
 
     fn theirs(&self, class: &str, arguments: &[&str]) -> Result<Output, String> {
-        Command::new("timeout")
+        self.theirs_with(class, arguments, "")
+    }
+
+    fn theirs_with(&self, class: &str, arguments: &[&str], input: &str) -> Result<Output, String> {
+        let mut command = Command::new("timeout");
+        command
             .args(["90", "java", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
             .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp", self.jars, class])
             .args(["--bootstrap-server", &self.address])
-            .args(arguments)
-            .output()
-            .map_err(|e| e.to_string())
+            .args(arguments);
+        output_with(&mut command, input)
     }
+}
+
+fn output_with(command: &mut Command, input: &str) -> Result<Output, String> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| e.to_string())?;
+    // One that has ended already has closed its input.
+    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+    child.wait_with_output().map_err(|e| e.to_string())
 }
 
 fn text(output: &Output) -> String {
