@@ -1,5 +1,6 @@
 //! `ringlog consume`: records to stdout, with kcat's letters.
 
+pub(crate) mod document;
 pub(crate) mod print;
 pub(crate) mod range;
 pub(crate) mod read;

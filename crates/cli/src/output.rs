@@ -2,7 +2,9 @@
 //!
 //! Each command's answer is one type that implements [`Answer`]: its fields are the document, its sections the table.
 //! What a document holds is described by the type itself (`ringlog generate schema NAME`), frozen in
-//! `crates/cli/schemas`. Fields are only added; [`Answer::VERSION`] is raised when one changes its meaning or goes.
+//! `crates/cli/schemas`. Fields are only added; [`Answer::VERSION`] is raised when one changes its meaning or goes. A line
+//! of `jsonl` is an element of the document's field [`Answer::LINES`] and nothing else: it carries no version, so that a
+//! million of them do not carry it a million times, and changes only with the document's.
 //!
 //! Names of fields end in their unit (`_bytes`, `_ms`, `_per_s`); numbers are whole and raw; times are RFC 3339 in UTC.
 
@@ -28,7 +30,7 @@ pub(crate) enum Output {
     Json,
     /// The same document in YAML
     Yaml,
-    /// One JSON object a line, one for each row
+    /// One JSON object a line, one for each row; of the schema and version that json says
     Jsonl,
 }
 

@@ -1,6 +1,6 @@
 //! The documents that commands print with `-o json`, described for programs: `ringlog generate schema`.
 //!
-//! Every [`Answer`] is listed here. The descriptions are made from the types and their comments, and frozen in
+//! Every [`Answer`] is listed here, and what `consume` prints. The descriptions are made from the types and their comments, and frozen in
 //! `crates/cli/schemas`: a change shows there, beside the version that it may have to raise.
 
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
@@ -47,29 +47,41 @@ pub(crate) fn all() -> Vec<Description> {
         of::<crate::topic::list::TopicList>(),
         of::<crate::plan::PlanAnswer>(),
         of::<crate::produce::Produced>(),
+        consumed(),
     ];
     all.sort_by_key(|description| description.name);
     all
 }
 
 fn of<A: Answer + JsonSchema>() -> Description {
-    let mut schema = SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<A>();
-    schema.insert("title".to_owned(), A::SCHEMA.into());
+    describe::<A>(A::SCHEMA, A::VERSION, A::LINES)
+}
+
+/// The one document that is written record by record.
+fn consumed() -> Description {
+    use crate::consume::document::{Consumed, LINES, SCHEMA, VERSION};
+    describe::<Consumed>(SCHEMA, VERSION, LINES)
+}
+
+fn describe<T: JsonSchema>(name: &'static str, version: u32, lines: &str) -> Description {
+    let mut schema = SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>();
+    schema.insert("title".to_owned(), name.into());
     let fields = schema.get_mut("properties").and_then(Value::as_object_mut).expect("an answer is a struct");
     let own = std::mem::take(fields);
-    fields.insert("schema".to_owned(), json!({ "const": A::SCHEMA, "description": "Which document this is" }));
-    fields.insert(
-        "version".to_owned(),
-        json!({ "const": A::VERSION, "description": "Raised when a field changes its meaning or goes" }),
-    );
+    fields.insert("schema".to_owned(), json!({ "const": name, "description": "Which document this is" }));
+    let mut raised = "Raised when a field changes its meaning or goes".to_owned();
+    if !lines.is_empty() {
+        raised += &format!("; the lines of jsonl, the elements of `{lines}`, carry no version and follow this one");
+    }
+    fields.insert("version".to_owned(), json!({ "const": version, "description": raised }));
     fields.extend(own);
     if let Some(Value::Array(required)) = schema.get_mut("required") {
         required.splice(0..0, ["schema".into(), "version".into()]);
     }
-    if !A::LINES.is_empty() {
-        schema.insert("x-jsonl".to_owned(), A::LINES.into());
+    if !lines.is_empty() {
+        schema.insert("x-jsonl".to_owned(), lines.into());
     }
-    Description { name: A::SCHEMA, schema }
+    Description { name, schema }
 }
 
 #[cfg(test)]

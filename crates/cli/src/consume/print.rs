@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use client::FetchedRecord;
 use types::TopicPartition;
 
+use super::document::{LINES, SCHEMA, VERSION};
 use super::template::Template;
 use crate::console::ConsoleFormat;
 use crate::stream::json;
@@ -45,8 +46,11 @@ impl Printer {
     /// What stands before the first record.
     pub(crate) fn begin(&self, out: &mut Vec<u8>) {
         match &self.form {
-            Form::Json => out.extend_from_slice(b"{\"schema\":\"consume\",\"version\":1,\"records\":["),
-            Form::Yaml => out.extend_from_slice(b"schema: consume\nversion: 1\nrecords:\n"),
+            Form::Json => out
+                .extend_from_slice(format!("{{\"schema\":\"{SCHEMA}\",\"version\":{VERSION},\"{LINES}\":[").as_bytes()),
+            Form::Yaml => {
+                out.extend_from_slice(format!("schema: {SCHEMA}\nversion: {VERSION}\n{LINES}:\n").as_bytes());
+            }
             Form::Table { wide, padded } => {
                 let heads = ["topic", "partition", "offset", "timestamp", "epoch", "headers", "key", "value"];
                 let cells = heads.map(|head| if *padded { head.to_uppercase() } else { head.to_owned() });
@@ -164,9 +168,12 @@ pub(crate) mod tests {
     use batch::{BatchBuilder, Codec};
     use client::{Fetched, Isolation, visit};
     use expect_test::{Expect, expect};
+    use serde_json::{Map, Value};
     use types::{LeaderEpoch, Offset, PartitionIndex, Timestamp};
 
+    use super::super::document::ConsumedRecord;
     use super::*;
+    use crate::schemas;
 
     pub(crate) struct Sample {
         pub(crate) key: Option<&'static [u8]>,
@@ -262,6 +269,23 @@ pub(crate) mod tests {
             orders            2          41          1970-01-01T00:00:01.500Z  7      -                 -                 a\tb\xff\x1b[2J\\
         "#]],
         );
+    }
+
+    #[test]
+    fn records_are_what_their_description_says() {
+        let mut printer = Printer::new(Form::JsonLines);
+        let mut out = Vec::new();
+        for sample in [&SAMPLE, &BINARY] {
+            with_sample(sample, |seen| printer.record(&mut out, seen));
+        }
+        let lines = String::from_utf8(out).expect("text");
+        let described = schemas::all().into_iter().find(|each| each.name == SCHEMA).expect("listed").schema;
+        let described = &described.get("$defs").expect("types")["ConsumedRecord"]["required"];
+        for line in lines.lines() {
+            serde_json::from_str::<ConsumedRecord>(line).expect("of the types described");
+            let record: Map<String, Value> = serde_json::from_str(line).expect("an object");
+            assert_eq!(&Value::from_iter(record.keys().cloned()), described, "{line}");
+        }
     }
 
     #[test]
