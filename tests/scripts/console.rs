@@ -96,8 +96,13 @@ pub fn judge(tally: &mut Tally, name: &str, cluster: &Cluster<'_>) -> Result<(),
 
 fn printed(cluster: &Cluster<'_>, arguments: &str) -> Result<(), String> {
     let [for_ours, for_theirs] = ["ours", "theirs"].map(|who| arguments.replace("{who}", who));
-    let theirs = cluster.theirs(CONSUMER.class, &words(&for_theirs))?;
-    let ours = cluster.ours(CONSUMER.noun, &words(&for_ours))?;
+    // Side by side: some of them only wait.
+    let (theirs, ours) = std::thread::scope(|scope| {
+        let theirs = scope.spawn(|| cluster.theirs(CONSUMER.class, &words(&for_theirs)));
+        let ours = cluster.ours(CONSUMER.noun, &words(&for_ours));
+        (theirs.join().expect("no panic"), ours)
+    });
+    let (theirs, ours) = (theirs?, ours?);
     // On stderr are the errors in each one's own words, and then the count. What Kafka's tool says of an old flag stands
     // before the records on stdout, where ours prints nothing but records.
     let seen = |output: &Output| {
