@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use client::{Admin, Client, ClientConfig, ClientError, NewTopic};
 use tokio::time::{Instant, sleep};
+use types::limits::LOAD_PARTITIONS_PER_REQUEST_MAX;
 use types::{PartitionIndex, ProducerEpoch, ProducerId, TopicId};
 use wire::ApiKey;
 use wire::init_producer_id_request::InitProducerIdRequest;
@@ -184,14 +185,20 @@ async fn make_topics(workload: &Workload, run: u32, admin: &Admin) -> Result<Vec
     }
     let names: Vec<String> = (0..wanted.count).map(|number| format!("{}-{run:08x}-{number}", workload.name)).collect();
     for name in &names {
+        let first = wanted.partitions.min(LOAD_PARTITIONS_PER_REQUEST_MAX);
         let topic = NewTopic {
             name: name.clone(),
-            partitions: Some(wanted.partitions as i32),
+            partitions: Some(first as i32),
             replication_factor: Some(wanted.replication_factor as i16),
             assignment: BTreeMap::new(),
             configs: wanted.configs.clone(),
         };
         admin.create_topic(&topic, false).await?;
+        let mut made = first;
+        while made < wanted.partitions {
+            made = wanted.partitions.min(made + LOAD_PARTITIONS_PER_REQUEST_MAX);
+            admin.create_partitions(name, made as i32, false).await?;
+        }
     }
     Ok(names)
 }

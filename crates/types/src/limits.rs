@@ -226,6 +226,10 @@ pub const LOAD_CONSUMERS_MAX: u32 = 10_000;
 /// Partitions of one workload, over all its topics.
 pub const LOAD_PARTITIONS_MAX: u32 = 200_000;
 
+/// Partitions that one request of the load generator makes: Kafka's controller refuses what would take more than 10,000
+/// records at once.
+pub const LOAD_PARTITIONS_PER_REQUEST_MAX: u32 = 5_000;
+
 /// Requests or batches that a producer of the load generator has under way.
 pub const LOAD_IN_FLIGHT_MAX: u32 = 1_000;
 
