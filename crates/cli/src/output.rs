@@ -167,9 +167,16 @@ fn document<A: Answer>(answer: &A) -> Result<Value, Failure> {
     Ok(Value::Object(document))
 }
 
+/// Columns of a terminal below which cells are not folded: they would be columns of single letters.
+const TABLE_COLUMNS_MIN: u16 = 40;
+
 fn table(section: &Section, colour: bool) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING);
+    // A terminal that tells no width, or one too narrow for any table, gets lines as long as they are.
+    if table.width().is_none_or(|width| TABLE_COLUMNS_MIN <= width) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
     if colour {
         table.enforce_styling();
     }
