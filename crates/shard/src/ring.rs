@@ -23,7 +23,6 @@ use bytes::Bytes;
 use io_uring::{IoUring, opcode, types as uring};
 use types::limits::{
     GATHER_BATCHES_MAX, LOG_RING_ENTRIES, LOG_RING_QUEUED_MAX, LOG_RING_WORKERS_MAX, READ_AHEAD_BYTES_MAX,
-    WRITE_STEP_BYTES_MAX,
 };
 
 use crate::file::LogFile;
@@ -100,50 +99,40 @@ struct Write {
     iovecs: Vec<libc::iovec>,
     bytes: usize,
     written: usize,
-    /// Bytes of the step under way.
-    aimed: usize,
     continued: bool,
 }
 
 impl Write {
     fn new(position: u64, buffers: Vec<Bytes>) -> Self {
         let bytes = buffers.iter().map(Bytes::len).sum();
-        Self { position, buffers, iovecs: Vec::new(), bytes, written: 0, aimed: 0, continued: false }
+        Self { position, buffers, iovecs: Vec::new(), bytes, written: 0, continued: false }
     }
 
-    /// Points `iovecs` at the next step of what is still unwritten: after 5 of `[3, 4]` bytes, at the last 2 of the second
-    /// buffer.
+    /// Points `iovecs` at what is still unwritten: after 5 of `[3, 4]` bytes, at the last 2 of the second buffer.
     fn aim(&mut self) {
-        let (mut skip, mut room) = (self.written, WRITE_STEP_BYTES_MAX);
+        let mut skip = self.written;
         self.iovecs.clear();
         for buffer in &self.buffers {
             let skipped = skip.min(buffer.len());
             skip -= skipped;
             let rest = &buffer[skipped..];
-            let step = &rest[..rest.len().min(room)];
-            room -= step.len();
-            if !step.is_empty() {
-                self.iovecs.push(libc::iovec { iov_base: step.as_ptr().cast_mut().cast(), iov_len: step.len() });
+            if !rest.is_empty() {
+                self.iovecs.push(libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() });
             }
         }
-        self.aimed = WRITE_STEP_BYTES_MAX - room;
     }
 
-    /// Takes the answer of one write call. `None`: the next step is due, or the call was short for the first time: write
-    /// what is left.
+    /// Takes the answer of one write call. `None`: short for the first time, write the rest.
     fn on_answer(&mut self, answer: io::Result<usize>) -> Option<io::Result<usize>> {
         let written = match answer {
             Ok(written) => written,
             Err(error) if error.raw_os_error() == Some(libc::EINTR) => 0,
             Err(error) => return Some(Err(error)),
         };
-        assert!(written <= self.aimed, "the kernel wrote more than it was given");
         self.written += written;
+        assert!(self.written <= self.bytes, "the kernel wrote more than it was given");
         if self.written == self.bytes {
             return Some(Ok(self.bytes));
-        }
-        if written == self.aimed {
-            return None;
         }
         if self.continued {
             let message = format!("wrote {} of {} bytes and was cut short twice", self.written, self.bytes);
@@ -191,9 +180,8 @@ impl LogRing {
 
     /// Queues one gathered write of `buffers` (at most [`GATHER_BATCHES_MAX`]) at byte `position` of `file`.
     ///
-    /// Completes with all its bytes, or with an error after which an unknown part of them is in the file. They are
-    /// written from the first to the last, in calls of at most [`WRITE_STEP_BYTES_MAX`]. A short write is continued once:
-    /// the second answer usually names the reason, such as a full disk.
+    /// Completes with all its bytes, or with an error after which an unknown part of them is in the file. A short
+    /// write is continued once: the second answer usually names the reason, such as a full disk.
     pub fn write(&self, token: u64, file: Arc<LogFile>, position: u64, buffers: Vec<Bytes>) {
         assert!(buffers.len() <= GATHER_BATCHES_MAX, "a gather is larger than one write call takes");
         self.queue(Op { token, file, work: Work::Write(Write::new(position, buffers)) });
@@ -481,60 +469,27 @@ mod tests {
         }
     }
 
-    /// What the ring does with a write, its calls answered one after the other.
-    fn answered(write: &mut Write, answers: impl IntoIterator<Item = io::Result<usize>>) -> Option<io::Result<usize>> {
-        let mut result = None;
-        for answer in answers {
-            assert!(result.is_none(), "answered after it was over");
-            write.aim();
-            result = write.on_answer(answer);
-        }
-        result
-    }
-
     #[test]
     fn write_cut_short_goes_on_once_and_then_fails() {
-        assert_eq!(answered(&mut write(), [Ok(2), Ok(5)]).expect("over").expect("whole"), 7);
+        let mut write = write();
+        assert!(write.on_answer(Ok(2)).is_none());
+        assert_eq!(write.on_answer(Ok(5)).expect("over").expect("whole"), 7);
 
-        let error = answered(&mut write(), [Ok(2), Ok(4)]).expect("over").expect_err("short again");
+        let mut write = self::write();
+        assert!(write.on_answer(Ok(2)).is_none());
+        let error = write.on_answer(Ok(4)).expect("over").expect_err("short again");
         assert_eq!(error.kind(), io::ErrorKind::WriteZero);
 
+        let mut write = self::write();
+        assert!(write.on_answer(Ok(2)).is_none());
         let full = io::Error::from_raw_os_error(libc::ENOSPC);
-        let error = answered(&mut write(), [Ok(2), Err(full)]).expect("over").expect_err("full");
-        assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
+        assert_eq!(write.on_answer(Err(full)).expect("over").expect_err("full").raw_os_error(), Some(libc::ENOSPC));
     }
 
     #[test]
     fn interrupted_write_goes_on_once() {
-        let interrupted = || Err(io::Error::from_raw_os_error(libc::EINTR));
-        assert_eq!(answered(&mut write(), [interrupted(), Ok(7)]).expect("over").expect("whole"), 7);
-        assert!(answered(&mut write(), [interrupted(), interrupted()]).expect("over").is_err());
-    }
-
-    #[test]
-    fn large_write_goes_in_steps_and_is_whole_or_an_error() {
-        let bytes: Vec<u8> = (0..3 * WRITE_STEP_BYTES_MAX + 5).map(|at| (at % 251) as u8).collect();
-        let (head, tail) = bytes.split_at(WRITE_STEP_BYTES_MAX + 77);
-        let large = || Write::new(9, vec![Bytes::copy_from_slice(head), Bytes::copy_from_slice(tail)]);
-
-        let (mut write, mut file, mut calls) = (large(), Vec::new(), 0);
-        let result = loop {
-            let step = aimed(&mut write);
-            assert!(step.len() <= WRITE_STEP_BYTES_MAX && file.len() == write.written);
-            // The second call is cut short.
-            let part = if calls == 1 { step.len() / 2 } else { step.len() };
-            file.extend_from_slice(&step[..part]);
-            calls += 1;
-            if let Some(result) = write.on_answer(Ok(part)) {
-                break result;
-            }
-        };
-        assert_eq!((result.expect("whole"), calls), (bytes.len(), 4));
-        assert!(file == bytes);
-
-        let step = || Ok(WRITE_STEP_BYTES_MAX);
-        let full = Err(io::Error::from_raw_os_error(libc::ENOSPC));
-        assert!(answered(&mut large(), [step(), step(), full]).expect("over").is_err());
-        assert!(answered(&mut large(), [step(), Ok(1), step(), Ok(1)]).expect("over").is_err());
+        let mut write = write();
+        assert!(write.on_answer(Err(io::Error::from_raw_os_error(libc::EINTR))).is_none());
+        assert_eq!(write.on_answer(Ok(7)).expect("over").expect("whole"), 7);
     }
 }

@@ -113,11 +113,6 @@ pub const RECOVERY_POINT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Milliseconds that a partition stays dirty before its recovery point moves.
 pub const RECOVERY_POINT_AGE_MS_MAX: u64 = 60_000;
 
-/// Bytes of one call of an append. The kernel takes the memory of a call's pages in pieces as large as the call, and large
-/// pieces are not what was just given back: 1 MiB to a new file in one call took 1,300 to 1,900 us of CPU, in calls of
-/// 256 KiB 270, of 64 KiB 270 to 590 (2026-11-28, Linux 6.18, ext4).
-pub const WRITE_STEP_BYTES_MAX: usize = 256 * 1024;
-
 /// Bytes between two requests for writeback of one file.
 pub const WRITEBACK_STEP_BYTES: u64 = 8 * 1024 * 1024;
 
