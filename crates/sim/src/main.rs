@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use sim::faults::Tally;
 use sim::scenario::{SCENARIOS, Scenario};
-use storage::mutants::Mutant;
 
 struct Options {
     seeds: u64,
@@ -29,12 +28,16 @@ fn options() -> Result<Options, String> {
                 options.scenarios = vec![scenario];
             }
             "--mutant" => {
-                let in_log = Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == value);
-                let in_host = machine::mutants::Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == value);
-                if in_log.is_none() && in_host.is_none() {
+                let in_log = storage::mutants::Mutant::named(&value);
+                let in_host = machine::mutants::Mutant::named(&value);
+                let in_quorum = quorum::mutants::Mutant::named(&value);
+                if in_log.is_none() && in_host.is_none() && in_quorum.is_none() {
                     return Err(format!("no mutant is called {value}"));
                 }
-                if !Mutant::arm(in_log) || !machine::mutants::Mutant::arm(in_host) {
+                let armed = storage::mutants::Mutant::arm(in_log)
+                    && machine::mutants::Mutant::arm(in_host)
+                    && quorum::mutants::Mutant::arm(in_quorum);
+                if !armed {
                     return Err("mutants need a build with --features mutants".to_owned());
                 }
             }
