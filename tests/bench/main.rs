@@ -17,7 +17,7 @@ use tests::tally::Tally;
 use tests::{root, scratch_dir};
 
 /// Seconds counted of each run, and before.
-const DURATION: &str = "1s";
+const DURATION: &str = "2s";
 const WARMUP: &str = "500ms";
 
 /// How long one command may take: the workload with 10,000 partitions makes them first.

@@ -296,6 +296,8 @@ struct Follow<'a> {
     windows: Vec<Window>,
     partitions: Vec<PartitionLag>,
     lag: Lag,
+    /// Messages unread at each look within the measured time, and when in seconds.
+    lag_points: Vec<(f64, f64)>,
     first: Option<Edge>,
     last: Option<Edge>,
     /// At the last second's end: brokers' CPU, own CPU.
@@ -339,6 +341,7 @@ impl<'a> Follow<'a> {
             seen: BTreeMap::new(),
             windows: Vec::new(),
             lag: Lag::default(),
+            lag_points: Vec::new(),
             first: None,
             last: None,
             cpu_before: (Duration::ZERO, Duration::ZERO, 0),
@@ -552,6 +555,7 @@ impl<'a> Follow<'a> {
             self.lag.messages_max = self.lag.messages_max.max(total);
             self.lag.messages_end = total;
             self.lag.seconds_max = self.lag.seconds_max.max(oldest_s);
+            self.lag_points.push((now as f64 / SECOND_NS as f64, total as f64));
         }
         (total, oldest_s)
     }
@@ -689,13 +693,8 @@ impl<'a> Follow<'a> {
         outcome.partial = self.partial.take();
         outcome.check = self.check(&acked, places);
         outcome.lag = (!self.readers.groups.is_empty()).then(|| {
-            let points: Vec<(f64, f64)> = self
-                .windows
-                .iter()
-                .filter(|window| window.measured)
-                .map(|window| (window.at_s, window.lag_messages as f64))
-                .collect();
-            Lag { growth_per_s: slope(&points), partitions: std::mem::take(&mut self.partitions), ..self.lag.clone() }
+            let growth_per_s = slope(&self.lag_points);
+            Lag { growth_per_s, partitions: std::mem::take(&mut self.partitions), ..self.lag.clone() }
         });
         if let (Some(first), Some(last)) = (&self.first, &self.last) {
             let pairs = self.ground.options.broker_pids.iter().zip(first.brokers.iter().zip(&last.brokers));
@@ -804,15 +803,16 @@ fn generator(first: &Edge, last: &Edge, options: &RunOptions, totals: &Totals) -
 }
 
 /// Of the line through the points that lies nearest to them all.
-fn slope(points: &[(f64, f64)]) -> f64 {
+/// One point has none.
+fn slope(points: &[(f64, f64)]) -> Option<f64> {
     let count = points.len() as f64;
     if points.len() < 2 {
-        return 0.0;
+        return None;
     }
     let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
     let (x, y) = (mean(|point| point.0), mean(|point| point.1));
     let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
-    points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum::<f64>() / spread
+    Some(points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum::<f64>() / spread)
 }
 
 #[cfg(test)]
@@ -821,9 +821,9 @@ mod tests {
 
     #[test]
     fn the_slope_is_the_growth() {
-        assert_eq!(slope(&[]), 0.0);
-        assert_eq!(slope(&[(1.0, 5.0)]), 0.0);
-        assert_eq!(slope(&[(1.0, 5.0), (2.0, 7.0), (3.0, 9.0)]), 2.0);
-        assert_eq!(slope(&[(1.0, 3.0), (2.0, 9.0), (3.0, 3.0)]), 0.0);
+        assert_eq!(slope(&[]), None);
+        assert_eq!(slope(&[(1.0, 5.0)]), None);
+        assert_eq!(slope(&[(1.0, 5.0), (2.0, 7.0), (3.0, 9.0)]), Some(2.0));
+        assert_eq!(slope(&[(1.0, 3.0), (2.0, 9.0), (3.0, 3.0)]), Some(0.0));
     }
 }

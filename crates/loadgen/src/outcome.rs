@@ -293,8 +293,9 @@ pub struct Lag {
     pub messages_end: u64,
     /// The largest age of an unread message.
     pub seconds_max: f64,
-    /// Growth of the total over the measured time, in messages a second: the slope of the line through its windows.
-    pub growth_per_s: f64,
+    /// Growth of the total over the measured time, in messages a second: the slope of the line through what was seen each
+    /// second; `None` if it was seen less than twice.
+    pub growth_per_s: Option<f64>,
     /// By partition: the largest over groups. Every partition of the run is there.
     pub partitions: Vec<PartitionLag>,
 }

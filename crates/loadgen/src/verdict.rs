@@ -319,7 +319,7 @@ fn measured(row: Row, outcome: &Outcome) -> Option<f64> {
         // As a share of what is acked: a lag that grows by one message a second under a million is noise.
         Row::LagGrowth => {
             let lag = outcome.lag.as_ref()?;
-            Some(lag.growth_per_s / outcome.messages_per_s().max(1.0))
+            Some(lag.growth_per_s? / outcome.messages_per_s().max(1.0))
         }
     }
 }
@@ -344,7 +344,7 @@ mod tests {
         outcome.stored_bytes = Some(2_000_000_000);
         outcome.produce.record_n(20_000, 995).expect("recorded");
         outcome.produce.record_n(90_000, 5).expect("recorded");
-        outcome.lag = Some(Lag { growth_per_s: 5.0, seconds_max: 0.5, ..Lag::default() });
+        outcome.lag = Some(Lag { growth_per_s: Some(5.0), seconds_max: 0.5, ..Lag::default() });
         outcome
     }
 
@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn a_lag_that_grows_is_not_met() {
         let mut outcome = outcome("zero_lag_growth = true");
-        outcome.lag = Some(Lag { growth_per_s: 20.0, ..Lag::default() });
+        outcome.lag = Some(Lag { growth_per_s: Some(20.0), ..Lag::default() });
         assert_eq!(judge(&outcome).expect("a verdict").met, Met::Not);
         outcome.lag = None;
         assert_eq!(judge(&outcome).expect("a verdict").met, Met::Not);

@@ -144,11 +144,12 @@ pub(crate) fn table(outcome: &Outcome) -> String {
     if let Some(lag) = &outcome.lag {
         fact("consumed", format!("{:.0} messages/s", outcome.consumed.messages as f64 / seconds));
         fact("end to end", quantiles(&outcome.end_to_end));
+        let growth = lag.growth_per_s.map_or_else(String::new, |growth| format!(", growing by {growth:.1} messages/s"));
         fact(
             "lag",
             format!(
-                "at most {} messages and {:.1} s, {} at the end, growing by {:.1} messages/s",
-                lag.messages_max, lag.seconds_max, lag.messages_end, lag.growth_per_s
+                "at most {} messages and {:.1} s, {} at the end{growth}",
+                lag.messages_max, lag.seconds_max, lag.messages_end
             ),
         );
     }

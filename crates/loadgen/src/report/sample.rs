@@ -71,7 +71,7 @@ pub(crate) fn outcome(cost: u64) -> Outcome {
         messages_max: 340,
         messages_end: 40,
         seconds_max: 0.03 * cost as f64,
-        growth_per_s: 0.4,
+        growth_per_s: Some(0.4),
         partitions: vec![PartitionLag {
             at: TopicPartition::new("t", PartitionIndex::ZERO),
             messages_max: 120,
