@@ -265,7 +265,6 @@ fn adopt(source: &Path, data: &Path, arguments: &[&str]) -> Result<(i32, String)
         .arg(source)
         .args(["--override", &format!("log.dirs={}", data.display())])
         .args(arguments)
-        .env_remove("RINGLOG_BIN")
         .output()
         .map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

@@ -3,8 +3,8 @@
 //!
 //! `cargo test --release -p tests --test conformance -- [--peer kafka] [--address HOST:PORT] [--client NAME]... [--feature NAME]...`
 //!
-//! Without arguments everything runs against `ringlog serve` (`RINGLOG_BIN`, else the release build). A client whose
-//! runtime is not installed is skipped and counted; `RINGLOG_CLIENT_FAMILIES_MIN` says how many must have run.
+//! Without arguments everything runs against `ringlog serve` (`TEST_BIN`, else the release build). A client whose
+//! runtime is not installed is skipped and counted; `TEST_CLIENT_FAMILIES_MIN` says how many must have run.
 
 mod matrix;
 mod partitions;
@@ -171,7 +171,7 @@ fn judge(options: &Options) -> i32 {
     }
 
     println!("client families that ran: {families} of {}", CLIENTS.len());
-    let wanted = std::env::var("RINGLOG_CLIENT_FAMILIES_MIN").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let wanted = std::env::var("TEST_CLIENT_FAMILIES_MIN").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     if families < wanted {
         tally.fail("client families", &format!("{families} ran, at least {wanted} are wanted"));
     }

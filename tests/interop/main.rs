@@ -177,8 +177,6 @@ fn ringlog(arguments: &[&str], data: &Path) -> Result<(i32, String), String> {
     let output = Command::new(ringlog_path())
         .args(arguments)
         .args(["--override", &format!("log.dirs={}", data.display())])
-        .env_remove("RINGLOG_BIN")
-        .env_remove("RINGLOG_CLIENTS")
         .output()
         .map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

@@ -8,7 +8,7 @@
 # KAFKA_HEAP (default 384m) is its heap. Jars come from Maven Central once, into tests/conformance/.clients/reference.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-jars=${RINGLOG_CLIENTS:-$here/../conformance/.clients}/reference
+jars=${TEST_CLIENTS:-$here/../conformance/.clients}/reference
 port=$1 dir=$2
 shift 2
 

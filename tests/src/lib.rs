@@ -18,7 +18,7 @@ pub fn root() -> PathBuf {
 
 /// Where the foreign clients are installed, kept between runs and ignored by git.
 pub fn clients_dir() -> PathBuf {
-    std::env::var_os("RINGLOG_CLIENTS").map_or_else(|| root().join("tests/conformance/.clients"), PathBuf::from)
+    std::env::var_os("TEST_CLIENTS").map_or_else(|| root().join("tests/conformance/.clients"), PathBuf::from)
 }
 
 /// Where runs leave their data folders and logs.

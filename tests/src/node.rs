@@ -106,8 +106,6 @@ impl Node {
 
     fn ringlog(&self) -> Command {
         let mut command = Command::new(ringlog_path());
-        // RINGLOG_ names are settings to the node.
-        command.env_remove("RINGLOG_BIN").env_remove("RINGLOG_CLIENTS").env_remove("RINGLOG_CLIENT_FAMILIES_MIN");
         command.arg("serve");
         let own = [
             format!("listeners=PLAINTEXT://127.0.0.1:{}", self.port),
@@ -122,7 +120,7 @@ impl Node {
 
     fn kafka(&self) -> Command {
         let mut command = Command::new(root().join("tests/reference/kafka.sh"));
-        command.env("RINGLOG_CLIENTS", clients_dir()).arg(self.port.to_string()).arg(&self.dir).args(&self.overrides);
+        command.env("TEST_CLIENTS", clients_dir()).arg(self.port.to_string()).arg(&self.dir).args(&self.overrides);
         command
     }
 
@@ -209,9 +207,10 @@ impl Drop for Node {
     }
 }
 
-/// The binary under test: `RINGLOG_BIN`, else the workspace's release build.
+/// The binary under test: `TEST_BIN`, else the workspace's release build. (`RINGLOG_*` names are settings of the node, so
+/// the tests keep to `TEST_*`.)
 pub fn ringlog_path() -> PathBuf {
-    if let Some(path) = std::env::var_os("RINGLOG_BIN") {
+    if let Some(path) = std::env::var_os("TEST_BIN") {
         return PathBuf::from(path);
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);

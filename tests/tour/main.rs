@@ -129,7 +129,6 @@ impl Tour {
             .env("COLUMNS", "1000")
             .env("HOME", self.folder.join("work"))
             .env("NO_COLOR", "1")
-            .env_remove("RINGLOG_BIN")
             .stdin(Stdio::null())
             .output()
             .map_err(|e| e.to_string())

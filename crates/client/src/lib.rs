@@ -28,7 +28,7 @@
 //! ```
 //!
 //! The tests `against_a_node`, `every_version` and `odd_requests` run against the node whose `host:port` is in
-//! `RINGLOG_TEST_BOOTSTRAP`; they pass against Apache Kafka 4.3.1 too, and the answers in `odd_requests.txt` are its.
+//! `TEST_BOOTSTRAP`; they pass against Apache Kafka 4.3.1 too, and the answers in `odd_requests.txt` are its.
 
 mod admin;
 mod cluster;

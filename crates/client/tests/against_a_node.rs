@@ -1,4 +1,4 @@
-//! The client against a running node, Ringlog or any other Kafka broker: set RINGLOG_TEST_BOOTSTRAP to its `host:port`.
+//! The client against a running node, Ringlog or any other Kafka broker: set TEST_BOOTSTRAP to its `host:port`.
 //! Without it every test here is skipped. Topics and groups are named after the process, so runs do not meet.
 
 use std::collections::BTreeMap;
@@ -17,10 +17,10 @@ use types::{ErrorCode, Offset, PartitionIndex, Timestamp, TopicPartition};
 /// Ends the test early, with a word, where there is no node.
 macro_rules! node {
     () => {
-        match std::env::var("RINGLOG_TEST_BOOTSTRAP") {
+        match std::env::var("TEST_BOOTSTRAP") {
             Ok(bootstrap) => Client::connect(ClientConfig::new(&bootstrap)).await.unwrap(),
             Err(_) => {
-                println!("skipped: RINGLOG_TEST_BOOTSTRAP is not set");
+                println!("skipped: TEST_BOOTSTRAP is not set");
                 return;
             }
         }

@@ -1,5 +1,5 @@
 //! A running node in every version it announces: each API a client uses is asked in each of them, with a request that
-//! must succeed, and the answer must be readable and right. Set RINGLOG_TEST_BOOTSTRAP to its `host:port`; without it
+//! must succeed, and the answer must be readable and right. Set TEST_BOOTSTRAP to its `host:port`; without it
 //! the test is skipped. All failures are collected before it fails.
 //!
 //! Not asked: APIs between nodes, security, share and Streams groups, transactions.
@@ -112,8 +112,8 @@ fn batch() -> Bytes {
 
 #[tokio::test]
 async fn a_node_answers_every_version_it_announces() {
-    let Ok(bootstrap) = std::env::var("RINGLOG_TEST_BOOTSTRAP") else {
-        println!("skipped: RINGLOG_TEST_BOOTSTRAP is not set");
+    let Ok(bootstrap) = std::env::var("TEST_BOOTSTRAP") else {
+        println!("skipped: TEST_BOOTSTRAP is not set");
         return;
     };
     let client = Client::connect(ClientConfig::new(&bootstrap)).await.unwrap();

@@ -1,5 +1,5 @@
 //! What a running node answers to mistakes, line by line as Apache Kafka 4.3.1 answered: `odd_requests.txt` was written
-//! by running this against Kafka with RINGLOG_TEST_BLESS=1. Set RINGLOG_TEST_BOOTSTRAP to a node's `host:port`; without
+//! by running this against Kafka with TEST_BLESS=1. Set TEST_BOOTSTRAP to a node's `host:port`; without
 //! it the test is skipped. Only codes and what clients act on are compared, never the words of messages.
 
 use std::fmt::Write as _;
@@ -87,8 +87,8 @@ fn wall_ms() -> i64 {
 
 #[tokio::test]
 async fn mistakes_are_answered_as_kafka_answers_them() {
-    let Ok(bootstrap) = std::env::var("RINGLOG_TEST_BOOTSTRAP") else {
-        println!("skipped: RINGLOG_TEST_BOOTSTRAP is not set");
+    let Ok(bootstrap) = std::env::var("TEST_BOOTSTRAP") else {
+        println!("skipped: TEST_BOOTSTRAP is not set");
         return;
     };
     let client = Client::connect(ClientConfig::new(&bootstrap)).await.unwrap();
@@ -124,7 +124,7 @@ async fn mistakes_are_answered_as_kafka_answers_them() {
 
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/odd_requests.txt");
     let text = sheet.text.replace(&topic, "TOPIC");
-    if std::env::var_os("RINGLOG_TEST_BLESS").is_some() {
+    if std::env::var_os("TEST_BLESS").is_some() {
         std::fs::write(file, &text).unwrap();
     }
     let right = std::fs::read_to_string(file).unwrap();
