@@ -2,8 +2,12 @@
 //!
 //! *Duplicated* is a message at two offsets; *reordered* is one that comes after a later one of its producer; *lost* is
 //! one that was acked and never read. A message read again at the same offset (a group was rebalanced) is none of these.
+//!
+//! *Expired* is a message whose ack gave it an offset below the log start that a reader met: retention took it. Only such
+//! messages are forgiven. Counting the offsets that were jumped over would forgive as many messages of ours wherever
+//! they were lost, since those offsets may have been other people's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::intervals::Intervals;
 
@@ -21,7 +25,33 @@ pub(crate) struct Reading {
     pub(crate) last_due_ns: u64,
     /// By producer: the sequences read.
     pub(crate) seen: BTreeMap<u32, Intervals>,
+    /// Offsets that were gone before they were read, rising: from, and before which.
+    pub(crate) gone: Vec<(i64, i64)>,
     pub(crate) found: Found,
+}
+
+/// Where a producer's messages lie, as their ack said: `count` from `sequence` on at the offsets from `offset` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AckedBatch {
+    pub(crate) offset: i64,
+    pub(crate) producer: u32,
+    pub(crate) sequence: u64,
+    pub(crate) count: u64,
+}
+
+impl AckedBatch {
+    /// The offset after it.
+    pub(crate) fn end(&self) -> i64 {
+        self.offset + self.count as i64
+    }
+
+    /// Takes `next` in if it follows in offset and sequence.
+    pub(crate) fn join(&mut self, next: &Self) -> bool {
+        let follows =
+            self.producer == next.producer && self.end() == next.offset && self.sequence + self.count == next.sequence;
+        self.count += if follows { next.count } else { 0 };
+        follows
+    }
 }
 
 /// What was found wrong.
@@ -30,7 +60,6 @@ pub(crate) struct Found {
     pub(crate) duplicated: u64,
     pub(crate) reordered: u64,
     pub(crate) corrupt: u64,
-    pub(crate) expired: u64,
     pub(crate) reread: u64,
     pub(crate) examples: Vec<String>,
 }
@@ -52,9 +81,32 @@ impl Reading {
     /// The log begins later than what is to be read next: retention was faster.
     pub(crate) fn on_log_start(&mut self, log_start: i64) {
         if self.next < log_start {
-            self.found.expired += (log_start - self.next) as u64;
+            match self.gone.last_mut() {
+                Some(last) if last.1 == self.next => last.1 = log_start,
+                _ => self.gone.push((self.next, log_start)),
+            }
             self.next = log_start;
         }
+    }
+
+    /// Whatever was acked below this offset has been read, or shows as lost.
+    pub(crate) fn settled_below(&self) -> i64 {
+        self.gone.first().map_or(self.next, |(from, _)| *from)
+    }
+
+    /// What of `acked` retention took: by producer the sequences at offsets that were gone.
+    pub(crate) fn expired(&self, acked: &VecDeque<AckedBatch>) -> BTreeMap<u32, Intervals> {
+        let mut expired: BTreeMap<u32, Intervals> = BTreeMap::new();
+        for batch in acked {
+            for (from, to) in &self.gone {
+                let (first, end) = (batch.offset.max(*from), batch.end().min(*to));
+                if first < end {
+                    let sequence = |offset: i64| batch.sequence + (offset - batch.offset) as u64;
+                    expired.entry(batch.producer).or_default().insert_range(sequence(first), sequence(end));
+                }
+            }
+        }
+        expired
     }
 
     /// A record at `offset`; false if it was read before.
@@ -131,6 +183,26 @@ mod tests {
         let mut reading = read(&[(0, 0)]);
         reading.on_log_start(10);
         reading.on_log_start(5);
-        assert_eq!((reading.found.expired, reading.next), (9, 10));
+        reading.on_log_start(12);
+        assert_eq!((&reading.gone, reading.next, reading.settled_below()), (&vec![(1, 12)], 12, 1));
+        // Of producer 1 ten messages from offset 4 on: eight of them lay below 12. Producer 2's came later.
+        let acked = [
+            AckedBatch { offset: 4, producer: 1, sequence: 100, count: 10 },
+            AckedBatch { offset: 14, producer: 2, sequence: 0, count: 5 },
+        ];
+        let mut taken = Intervals::default();
+        taken.insert_range(100, 108);
+        assert_eq!(reading.expired(&acked.into()), BTreeMap::from([(1, taken)]));
+    }
+
+    #[test]
+    fn batches_that_follow_each_other_are_remembered_as_one() {
+        let batch = |offset, producer, sequence| AckedBatch { offset, producer, sequence, count: 5 };
+        let mut first = batch(0, 1, 0);
+        assert!(first.join(&batch(5, 1, 5)));
+        assert_eq!((first.count, first.end()), (10, 10));
+        for other in [batch(10, 2, 10), batch(11, 1, 10), batch(10, 1, 11)] {
+            assert!(!first.join(&other), "{other:?}");
+        }
     }
 }

@@ -285,6 +285,9 @@ fn shares_of(
     shares
 }
 
+/// By partition: the sequences acked of each producer.
+type AckedOf = HashMap<usize, Vec<(u32, Intervals)>>;
+
 /// Follows the threads of a stretch.
 struct Follow<'a> {
     ground: &'a Ground<'a>,
@@ -530,9 +533,10 @@ impl<'a> Follow<'a> {
         for (number, partition) in self.partitions.iter_mut().enumerate() {
             let acked = &self.shared.acked[number];
             let end = acked.end.load(Ordering::Relaxed);
-            let (mut messages, mut age_s) = (0, 0.0_f64);
+            let (mut messages, mut age_s, mut settled) = (0, 0.0_f64, i64::MAX);
             for group in &self.readers.groups {
                 let reading = group.reading(number);
+                settled = settled.min(reading.settled_below());
                 let unread = end.max(reading.high_watermark).saturating_sub(reading.next).max(0) as u64;
                 total += unread;
                 messages = messages.max(unread);
@@ -541,6 +545,7 @@ impl<'a> Follow<'a> {
                     age_s = age_s.max(now.saturating_sub(since) as f64 / SECOND_NS as f64);
                 }
             }
+            acked.on_read_below(settled);
             oldest_s = oldest_s.max(age_s);
             if keep {
                 partition.series.push((messages, age_s));
@@ -664,12 +669,14 @@ impl<'a> Follow<'a> {
         outcome: &mut Outcome,
     ) -> Result<(), RunError> {
         let mut totals = Totals::new();
-        let mut acked: HashMap<(usize, u32), Intervals> = HashMap::new();
+        let mut acked = AckedOf::new();
         let (producer_threads, consumer_threads) = (threads.producers.len() as u32, threads.consumers.len() as u32);
         for thread in threads.producers {
             let produced = thread.join().map_err(|_| RunError::Unready("a producing thread panicked".to_owned()))??;
             totals.merge(produced.totals);
-            acked.extend(produced.acked);
+            for ((partition, producer), sequences) in produced.acked {
+                acked.entry(partition).or_default().push((producer, sequences));
+            }
         }
         // Threads end at different moments: their runtimes must not be waited for on this one.
         let consumers = tokio::task::spawn_blocking(move || {
@@ -739,7 +746,7 @@ impl<'a> Follow<'a> {
         Ok(())
     }
 
-    fn check(&self, acked: &HashMap<(usize, u32), Intervals>, places: &[TopicPartition]) -> SelfCheck {
+    fn check(&self, acked: &AckedOf, places: &[TopicPartition]) -> SelfCheck {
         let mut check = SelfCheck { complete: self.check_complete, ..SelfCheck::default() };
         for (group, readings) in self.readers.groups.iter().enumerate() {
             for (number, place) in places.iter().enumerate() {
@@ -748,23 +755,27 @@ impl<'a> Follow<'a> {
                 check.duplicated += found.duplicated;
                 check.reordered += found.reordered;
                 check.corrupt += found.corrupt;
-                check.expired += found.expired;
                 check.reread += found.reread;
                 check
                     .examples
                     .extend(found.examples.iter().map(|example| format!("{place}, group {group}: {example}")));
             }
-            let mut missing: BTreeMap<usize, u64> = BTreeMap::new();
-            for ((number, producer), acked) in acked {
-                let reading = readings.reading(*number);
+            let mut lost_of: BTreeMap<usize, u64> = BTreeMap::new();
+            for (number, acked_here) in self.shared.acked.iter().enumerate() {
+                let reading = readings.reading(number);
+                let expired = acked_here.with_unread(|unread| reading.expired(unread));
                 let none = Intervals::default();
-                let seen = reading.seen.get(producer).unwrap_or(&none);
-                // Whoever stopped early has not lost what lies behind what it read last.
-                let due = if check.complete { acked.clone() } else { acked.below(seen.end()) };
-                *missing.entry(*number).or_default() += due.missing_in(seen);
+                for (producer, acked) in acked.get(&number).into_iter().flatten() {
+                    let seen = reading.seen.get(producer).unwrap_or(&none);
+                    // Whoever stopped early has not lost what lies behind what it read last.
+                    let due = if check.complete { acked.clone() } else { acked.below(seen.end()) };
+                    let missing = due.missing_in(seen);
+                    let lost = due.missing_in(&seen.with(expired.get(producer).unwrap_or(&none)));
+                    check.expired += missing - lost;
+                    *lost_of.entry(number).or_default() += lost;
+                }
             }
-            for (number, messages) in missing {
-                let lost = messages.saturating_sub(readings.reading(number).found.expired);
+            for (number, lost) in lost_of {
                 check.lost += lost;
                 if 0 < lost {
                     check

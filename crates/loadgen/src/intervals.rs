@@ -54,6 +54,16 @@ impl Intervals {
         Self { ranges: ranges.collect(), forgotten: self.forgotten }
     }
 
+    /// These numbers and those of `other`.
+    pub(crate) fn with(&self, other: &Self) -> Self {
+        let mut both = self.clone();
+        for (start, end) in &other.ranges {
+            both.insert_range(*start, *end);
+        }
+        both.forgotten += other.forgotten;
+        both
+    }
+
     /// How many of these numbers `other` lacks.
     pub(crate) fn missing_in(&self, other: &Self) -> u64 {
         let total: u64 = self.ranges.iter().map(|range| range.1 - range.0).sum();
@@ -102,6 +112,12 @@ mod tests {
             }
             assert_eq!(a.missing_in(&b), plain_a.difference(&plain_b).count() as u64);
             assert_eq!(b.missing_in(&a), plain_b.difference(&plain_a).count() as u64);
+            let both = a.with(&b);
+            assert!(plain_a.union(&plain_b).all(|number| !both.clone().insert(*number)));
+            assert_eq!(
+                both.missing_in(&a) + a.missing_in(&Intervals::default()),
+                plain_a.union(&plain_b).count() as u64
+            );
             assert_eq!(a.end(), plain_a.last().map_or(0, |last| last + 1));
         }
     }

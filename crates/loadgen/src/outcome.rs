@@ -356,7 +356,8 @@ pub struct SelfCheck {
     pub reordered: u64,
     /// Messages that are not what was sent, and batches whose CRC is wrong.
     pub corrupt: u64,
-    /// Messages acked that retention took before they were read.
+    /// Messages acked at offsets that retention had taken when a group came to them. Without acks there are no offsets:
+    /// there such messages are lost.
     pub expired: u64,
     /// Messages read again at the same offset, after a group was rebalanced.
     pub reread: u64,

@@ -28,6 +28,7 @@ use wire::produce_response::ProduceResponse;
 use wire::{ApiKey, Message, Reader, Records, Writer, frame};
 
 use crate::arrivals::Schedule;
+use crate::check::AckedBatch;
 use crate::clock::now_ns;
 use crate::intervals::Intervals;
 use crate::outcome::Count;
@@ -706,7 +707,15 @@ impl Producer {
         let records = sent.dues_ns.len();
         let part = &mut self.parts[sent.part];
         part.acked.insert_range(sent.sequence, sent.sequence + records as u64);
-        self.shared.acked[part.number].on_batch(offset, records, sent.dues_ns[0]);
+        let acked = &self.shared.acked[part.number];
+        match offset {
+            Some(offset) => {
+                let (sequence, count) = (sent.sequence, records as u64);
+                let batch = AckedBatch { offset, producer: self.id, sequence, count };
+                acked.on_batch(batch, sent.dues_ns[0], self.shared.unread_batches_max());
+            }
+            None => acked.on_unplaced(sent.dues_ns[0]),
+        }
         let service_ns = now_ns.saturating_sub(sent_ns);
         for due_ns in &sent.dues_ns {
             let latency_ns = now_ns.saturating_sub(*due_ns);

@@ -5,9 +5,11 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use types::limits::LOAD_UNREAD_BATCHES_MAX;
 use types::{PartitionIndex, TopicId, TopicPartition};
 
 use crate::arrivals::KeySource;
+use crate::check::AckedBatch;
 use crate::template::Templates;
 use crate::workload::Workload;
 
@@ -102,31 +104,67 @@ pub(crate) struct Acked {
     pub(crate) end: AtomicI64,
     /// When the first message was due; `u64::MAX` while there is none.
     pub(crate) first_due_ns: AtomicU64,
-    /// Of the last batches acked: the offset after it, and when its first message was due.
-    last: Mutex<VecDeque<(i64, u64)>>,
+    batches: Mutex<Batches>,
+}
+
+#[derive(Debug, Default)]
+struct Batches {
+    /// Of the last ones acked: the offset after it, and when its first message was due.
+    last: VecDeque<(i64, u64)>,
+    /// Those that some group has not read yet, those that follow each other as one.
+    unread: VecDeque<AckedBatch>,
 }
 
 impl Acked {
     fn nothing() -> Self {
-        Self { end: AtomicI64::new(-1), first_due_ns: AtomicU64::new(u64::MAX), last: Mutex::default() }
+        Self { end: AtomicI64::new(-1), first_due_ns: AtomicU64::new(u64::MAX), batches: Mutex::default() }
     }
 
-    /// A batch was acked; where it begins is not known of acks=0.
-    pub(crate) fn on_batch(&self, offset: Option<i64>, messages: usize, due_ns: u64) {
+    fn batches(&self) -> MutexGuard<'_, Batches> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Messages of which the first was due at `due_ns` were acked without an offset: acks=0.
+    pub(crate) fn on_unplaced(&self, due_ns: u64) {
         self.first_due_ns.fetch_min(due_ns, Ordering::Relaxed);
-        let Some(end) = offset.map(|offset| offset + messages as i64) else { return };
-        self.end.fetch_max(end, Ordering::Relaxed);
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+    }
+
+    /// A batch was acked whose first message was due at `due_ns`. At most `unread_max` are remembered for
+    /// [`Self::with_unread`]; of those forgotten nobody can say any more that retention took them.
+    pub(crate) fn on_batch(&self, batch: AckedBatch, due_ns: u64, unread_max: usize) {
+        self.first_due_ns.fetch_min(due_ns, Ordering::Relaxed);
+        self.end.fetch_max(batch.end(), Ordering::Relaxed);
+        let Batches { last, unread } = &mut *self.batches();
         if last.len() == ACKED_BATCHES_KEPT {
             last.pop_front();
         }
-        last.push_back((end, due_ns));
+        last.push_back((batch.end(), due_ns));
+        if unread.back_mut().is_some_and(|before| before.join(&batch)) {
+            return;
+        }
+        if unread.len() == unread_max {
+            unread.pop_front();
+        }
+        unread.push_back(batch);
+    }
+
+    /// Forgets the batches below `offset`: every group has read them.
+    pub(crate) fn on_read_below(&self, offset: i64) {
+        let unread = &mut self.batches().unread;
+        while unread.front().is_some_and(|batch| batch.end() <= offset) {
+            unread.pop_front();
+        }
+    }
+
+    /// What is acked and was not read by every group when that was last asked, by offset.
+    pub(crate) fn with_unread<T>(&self, look: impl FnOnce(&VecDeque<AckedBatch>) -> T) -> T {
+        look(&self.batches().unread)
     }
 
     /// When the oldest message was due that somebody at `next` has not read, who read last what was due at `read_due_ns`
     /// (0: nothing). A partition that idled for long and then got a batch is not behind by that long.
     pub(crate) fn unread_since_ns(&self, next: i64, read_due_ns: u64) -> u64 {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = &self.batches().last;
         let unread = last.iter().filter(|(end, _)| next < *end).map(|(_, due_ns)| *due_ns).min();
         match unread {
             Some(due_ns) if last.len() < ACKED_BATCHES_KEPT || last.iter().any(|(end, _)| *end <= next) => due_ns,
@@ -205,6 +243,11 @@ impl Shared {
         }
     }
 
+    /// Of [`Acked::on_batch`]: each partition's share of the bound.
+    pub(crate) fn unread_batches_max(&self) -> usize {
+        (LOAD_UNREAD_BATCHES_MAX / self.acked.len().max(1)).max(1)
+    }
+
     /// The number of a partition; `None` if it is not of this run.
     pub(crate) fn number_of(&self, at: &TopicPartition) -> Option<usize> {
         let topic = &self.topics[*self.by_name.get(&at.topic)?];
@@ -225,19 +268,23 @@ impl Shared {
 mod tests {
     use super::*;
 
+    fn batch(offset: i64, count: u64) -> AckedBatch {
+        AckedBatch { offset, producer: 1, sequence: offset as u64, count }
+    }
+
     #[test]
     fn what_is_unread_is_as_old_as_its_oldest_batch() {
         let acked = Acked::nothing();
-        acked.on_batch(Some(0), 10, 100);
+        acked.on_batch(batch(0, 10), 100, 9);
         // Read to the end, an hour of nothing, then one batch: behind by that batch's age, not by an hour.
-        acked.on_batch(Some(10), 5, 3_600_000);
+        acked.on_batch(batch(10, 5), 3_600_000, 9);
         assert_eq!(acked.unread_since_ns(10, 100), 3_600_000);
         assert_eq!(acked.unread_since_ns(12, 3_600_000), 3_600_000);
         assert_eq!(acked.unread_since_ns(0, 0), 100);
         assert_eq!(acked.unread_since_ns(15, 3_600_000), u64::MAX, "what readers see before its ack is not late");
         // Further behind than is remembered.
         for batch in 0..ACKED_BATCHES_KEPT as i64 {
-            acked.on_batch(Some(15 + batch), 1, 4_000_000 + batch as u64);
+            acked.on_batch(self::batch(15 + batch, 1), 4_000_000 + batch as u64, 9);
         }
         assert_eq!(acked.unread_since_ns(10, 100), 100);
         assert_eq!(acked.unread_since_ns(0, 0), 100, "the first of all");
@@ -245,9 +292,23 @@ mod tests {
     }
 
     #[test]
+    fn batches_are_remembered_until_they_are_read_and_never_beyond_their_bound() {
+        let acked = Acked::nothing();
+        for offset in [0, 10, 20, 40] {
+            acked.on_batch(AckedBatch { sequence: 7, ..batch(offset, 10) }, 1, 3);
+        }
+        let offsets = |acked: &Acked| acked.with_unread(|unread| unread.iter().map(|b| b.offset).collect::<Vec<_>>());
+        assert_eq!(offsets(&acked), [10, 20, 40]);
+        acked.on_read_below(25);
+        assert_eq!(offsets(&acked), [20, 40]);
+        acked.on_read_below(30);
+        assert_eq!(offsets(&acked), [40]);
+    }
+
+    #[test]
     fn without_acks_the_last_message_read_says_how_late_the_next_is() {
         let acked = Acked::nothing();
-        acked.on_batch(None, 10, 100);
+        acked.on_unplaced(100);
         assert_eq!((acked.unread_since_ns(0, 0), acked.unread_since_ns(5, 140)), (100, 140));
         assert_eq!(acked.end.load(Ordering::Relaxed), -1);
     }

@@ -1,5 +1,6 @@
 //! The load generator against a test double: a broker of one topic in memory that speaks enough of the protocol, and
-//! that loses, doubles, reorders or alters a record when told to. Each of these must fail a run; the honest double must not.
+//! that loses, doubles, reorders or alters a record when told to. Each of these must fail a run; the honest double must not,
+//! nor one whose retention is faster than its readers.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use loadgen::outcome::SelfCheck;
 use loadgen::{Outcome, RunOptions, Workload, run};
+use types::ErrorCode;
 use wire::api_versions_response::{ApiVersion, ApiVersionsResponse};
 use wire::fetch_request::FetchRequest;
 use wire::fetch_response::{FetchResponse, FetchableTopicResponse, PartitionData};
@@ -27,6 +29,10 @@ const TOPIC: &str = "double";
 const PARTITIONS: i32 = 3;
 /// The batch of each partition that a fault befalls.
 const FAULTY_BATCH: usize = 5;
+/// The batch of each partition behind which retention takes everything: later by more than a reader is ever behind.
+const TRIMMED_BATCH: usize = 80;
+/// Offsets of other people's records that go with it.
+const FOREIGN: i64 = 1000;
 /// The one version of each API that is spoken.
 const VERSIONS: [(ApiKey, i16); 5] = [
     (ApiKey::Produce, 9),
@@ -49,11 +55,16 @@ enum Fault {
     Alter,
     /// Acked 300 ms late, once.
     Stall,
+    /// Retention takes a batch before anybody reads it.
+    Expire,
+    /// Acked and thrown away, and later retention takes many records that were not ours.
+    LoseAndExpire,
 }
 
 #[derive(Default)]
 struct Log {
     batches: Vec<(i64, Vec<u8>)>,
+    start: i64,
     end: i64,
     received: usize,
     held_back: Option<Vec<u8>>,
@@ -72,7 +83,7 @@ impl Log {
         self.received += 1;
         let befallen = self.received == FAULTY_BATCH;
         match fault {
-            Fault::Lose if befallen => {}
+            Fault::Lose | Fault::LoseAndExpire if befallen => {}
             Fault::Double if befallen => {
                 self.write(batch.clone());
                 self.write(batch);
@@ -91,6 +102,11 @@ impl Log {
                     self.write(late);
                 }
             }
+        }
+        if matches!(fault, Fault::Expire | Fault::LoseAndExpire) && self.received == TRIMMED_BATCH {
+            self.end += FOREIGN;
+            self.start = self.end;
+            self.batches.clear();
         }
         if fault == Fault::Stall && befallen {
             thread::sleep(Duration::from_millis(300));
@@ -191,6 +207,15 @@ impl Broker {
             let topics = request.topics.iter().map(|topic| {
                 let partitions = topic.partitions.iter().map(|asked| {
                     let log = self.logs[asked.partition as usize].lock().expect("unharmed");
+                    if asked.fetch_offset < log.start {
+                        bytes += 1;
+                        return PartitionData {
+                            partition_index: asked.partition,
+                            error_code: ErrorCode::OffsetOutOfRange.code(),
+                            log_start_offset: log.start,
+                            ..Default::default()
+                        };
+                    }
                     let from = log.batches.iter().rposition(|(base, _)| *base <= asked.fetch_offset);
                     let from = from.filter(|_| asked.fetch_offset < log.end).unwrap_or(log.batches.len());
                     let records: Vec<u8> = log.batches[from..].iter().flat_map(|(_, batch)| batch.clone()).collect();
@@ -199,7 +224,7 @@ impl Broker {
                         partition_index: asked.partition,
                         high_watermark: log.end,
                         last_stable_offset: log.end,
-                        log_start_offset: 0,
+                        log_start_offset: log.start,
                         records: Records::Inline(records.into()),
                         ..Default::default()
                     }
@@ -217,8 +242,8 @@ impl Broker {
     fn list_offsets(&self, request: &ListOffsetsRequest<'_>) -> ListOffsetsResponse<'static> {
         let topics = request.topics.iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|asked| {
-                let end = self.logs[asked.partition_index as usize].lock().expect("unharmed").end;
-                let offset = if asked.timestamp == -1 { end } else { 0 };
+                let log = self.logs[asked.partition_index as usize].lock().expect("unharmed");
+                let offset = if asked.timestamp == -1 { log.end } else { log.start };
                 ListOffsetsPartitionResponse { partition_index: asked.partition_index, offset, ..Default::default() }
             });
             ListOffsetsTopicResponse { name: TOPIC.into(), partitions: partitions.collect(), ..Default::default() }
@@ -297,6 +322,22 @@ fn a_lost_record_fails_the_run() {
     let check = check(Fault::Lose);
     assert!(0 < check.lost && check.duplicated == 0 && check.reordered == 0 && check.corrupt == 0, "{check:?}");
     assert!(!check.passed());
+}
+
+#[test]
+fn what_retention_took_before_it_was_read_is_expired_and_fails_nothing() {
+    let outcome = drive(Fault::Expire, "rate = 2000");
+    let check = &outcome.check;
+    assert!(0 < check.expired && check.passed() && check.complete, "{check:?}");
+    // One batch of each partition, and not the offsets of others that went with it.
+    assert!((check.expired as i64) < FOREIGN, "{check:?}");
+}
+
+#[test]
+fn a_loss_does_not_hide_behind_what_retention_took() {
+    let check = drive(Fault::LoseAndExpire, "rate = 2000").check;
+    assert!(0 < check.lost && 0 < check.expired, "{check:?}");
+    assert!((check.lost + check.expired) < FOREIGN as u64, "one batch lost, one expired: {check:?}");
 }
 
 #[test]

@@ -246,6 +246,10 @@ pub const LOAD_STEPS_MAX: usize = 100;
 /// Partitions whose lag is kept second by second; of the others the largest and the last are.
 pub const LOAD_LAG_SERIES_MAX: usize = 100;
 
+/// Batches acked and not read yet whose offsets the load generator remembers, over all partitions of a workload: with them
+/// it tells what retention took from what a broker lost. Some 160 MiB.
+pub const LOAD_UNREAD_BATCHES_MAX: usize = 4 * 1024 * 1024;
+
 /// Bytes of batches that one producer holds unsent: beyond them it falls behind its schedule, which latency counts from.
 pub const LOAD_UNSENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
