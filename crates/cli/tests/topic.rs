@@ -213,6 +213,20 @@ fn nobody_listening_and_wrong_client_settings_have_their_exit_codes() {
 }
 
 #[test]
+fn offsets_of_many_partitions_are_told_of_the_partition_they_belong_to() {
+    let cluster = Cluster::start("many-partitions");
+    cluster.ok(&["topic", "create", "wide", "-p", "600"]);
+    cluster.produce("wide", 3);
+    let offsets = cluster.ok(&["get-offsets", "--topic", "wide"]);
+    let found: std::collections::BTreeSet<&str> = offsets.lines().collect();
+    assert_eq!(found.len(), 600, "{offsets}");
+    for partition in 0..600 {
+        let end = if partition == 0 { 3 } else { 0 };
+        assert!(found.contains(format!("wide:{partition}:{end}").as_str()), "{partition} is missing");
+    }
+}
+
+#[test]
 fn a_cluster_says_how_it_is_and_whether_clients_reach_it() {
     let cluster = Cluster::start("cluster");
     cluster.ok(&["topic", "create", "orders", "-p", "3"]);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use storage::TimeStep;
 use types::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, Timestamp};
-use wire::list_offsets_request::ListOffsetsRequest;
+use wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest};
 use wire::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
@@ -40,19 +40,48 @@ struct Answer {
     epoch: Option<LeaderEpoch>,
 }
 
+/// Partitions looked up at a time. One after another each would wait for its shard to wake up: 10,000 partitions took a
+/// second. A look-up by time may hold a block of its log meanwhile.
+const LOOK_UPS_AT_ONCE: usize = 256;
+
 pub(crate) async fn handle(state: &Rc<ShardState>, request: Request) -> Handled {
     let asked: ListOffsetsRequest<'_> = request.decode()?;
     let isolation = if asked.isolation_level == 1 { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
+    let wanted: Vec<(&str, &ListOffsetsPartition)> = asked
+        .topics
+        .iter()
+        .flat_map(|topic| topic.partitions.iter().map(|partition| (&*topic.name, partition)))
+        .collect();
+    let mut answers = Vec::with_capacity(wanted.len());
+    for some in wanted.chunks(LOOK_UPS_AT_ONCE) {
+        let begun: Vec<_> = some
+            .iter()
+            .map(|(topic, partition)| {
+                let known = known_from(partition.timestamp) <= request.version()
+                    && EARLIEST_PENDING_UPLOAD <= partition.timestamp;
+                let key = if known {
+                    led_here(state, topic, partition.partition_index)
+                } else {
+                    Err(ErrorCode::UnsupportedVersion)
+                };
+                let epoch = LeaderEpoch::from_wire(partition.current_leader_epoch);
+                key.map(|key| {
+                    tokio::task::spawn_local(look_up(Rc::clone(state), key, epoch, partition.timestamp, isolation))
+                })
+            })
+            .collect();
+        for task in begun {
+            answers.push(match task {
+                Ok(task) => task.await.unwrap_or(Err(ErrorCode::KafkaStorageError)),
+                Err(code) => Err(code),
+            });
+        }
+    }
+    let mut answers = answers.into_iter();
     let mut topics = Vec::with_capacity(asked.topics.len());
     for topic in &asked.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for partition in &topic.partitions {
-            let epoch = LeaderEpoch::from_wire(partition.current_leader_epoch);
-            let answer = if known_from(partition.timestamp) > request.version() || partition.timestamp < EARLIEST_PENDING_UPLOAD {
-                Err(ErrorCode::UnsupportedVersion)
-            } else {
-                look_up(state, &topic.name, partition.partition_index, epoch, partition.timestamp, isolation).await
-            };
+        for (partition, answer) in topic.partitions.iter().zip(answers.by_ref()) {
             partitions.push(match answer {
                 Ok(answer) => ListOffsetsPartitionResponse {
                     partition_index: partition.partition_index,
@@ -83,14 +112,12 @@ pub(crate) async fn handle(state: &Rc<ShardState>, request: Request) -> Handled 
 }
 
 async fn look_up(
-    state: &Rc<ShardState>,
-    topic: &str,
-    partition: i32,
+    state: Rc<ShardState>,
+    key: PartitionKey,
     epoch: Option<LeaderEpoch>,
     timestamp: i64,
     isolation: Isolation,
 ) -> Result<Answer, ErrorCode> {
-    let key = led_here(state, topic, partition)?;
     state
         .at_home(key, move |state, partition| async move {
             check_epoch(&partition, epoch)?;
