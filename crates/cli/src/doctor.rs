@@ -61,9 +61,11 @@ fn summary(findings: &[Finding]) -> String {
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     match (count(Severity::Refusal), count(Severity::Warning)) {
         (0, 0) => "A node runs well here. Next: ringlog serve".to_owned(),
+        (0, 1) => "A node runs here, with 1 warning. Next: follow its cure, or ringlog serve".to_owned(),
         (0, warnings) => {
             format!("A node runs here, with {warnings} warnings. Next: follow their cures, or ringlog serve")
         }
+        (1, _) => "A node does not start here: 1 refusal. Next: follow its cure".to_owned(),
         (refusals, _) => format!("A node does not start here: {refusals} refusals. Next: follow their cures"),
     }
 }
@@ -163,7 +165,7 @@ mod tests {
     #[test]
     fn the_summary_follows_the_worst_finding() {
         let mut findings = findings();
-        assert!(summary(&findings).contains("1 warnings"));
+        assert!(summary(&findings).contains("with 1 warning."));
         findings[1].severity = Severity::Refusal;
         assert!(summary(&findings).starts_with("A node does not start here"));
         findings.truncate(1);

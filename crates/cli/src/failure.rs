@@ -89,9 +89,10 @@ impl Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let code = match &error {
-            ClientError::Connect { .. } | ClientError::Disconnected { .. } | ClientError::Timeout { .. } => {
-                Code::Unreachable
-            }
+            ClientError::Connect { .. }
+            | ClientError::Disconnected { .. }
+            | ClientError::NotKafka { .. }
+            | ClientError::Timeout { .. } => Code::Unreachable,
             ClientError::Usage(_) => Code::Usage,
             ClientError::Refused { .. } => error.code().map_or(Code::Failed, refusal_code),
             _ => Code::Failed,

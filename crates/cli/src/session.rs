@@ -275,7 +275,9 @@ fn check_address(address: &str) -> Result<(), Failure> {
 
 fn no_answer(brokers: &str, after: Duration) -> Failure {
     let why = format!("no answer from {brokers} within {} ms", after.as_millis());
-    Failure::new(Code::Unreachable, why).with_next("ringlog doctor --from-client, or a longer --timeout")
+    let first = brokers.split(',').next().unwrap_or_default();
+    Failure::new(Code::Unreachable, why)
+        .with_next(&format!("ringlog doctor --from-client {first}, or a longer --timeout"))
 }
 
 impl Session {

@@ -2,6 +2,8 @@
 
 mod nodes;
 
+use std::io::{Read, Write};
+
 use client::{Acks, Client, ClientConfig, Producer, ProducerConfig, Record};
 use nodes::{ANY_PORT, Folder, Running, run};
 use serde_json::Value;
@@ -210,6 +212,35 @@ fn nobody_listening_and_wrong_client_settings_have_their_exit_codes() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = silent.local_addr().expect("an address").to_string();
     assert_eq!(code(&["topic", "list", "-b", &address, "--timeout", "200ms"]), Some(4));
+    assert_eq!(code(&["debug", "bundle", "--http", &address, "--timeout", "200ms"]), Some(4));
+    for wrong in ["nowhere", "http://", ":9644"] {
+        assert_eq!(code(&["debug", "bundle", "--http", wrong]), Some(2), "{wrong}");
+    }
+}
+
+#[test]
+fn what_speaks_another_protocol_is_named_at_once() {
+    let folder = Folder::new("protocols");
+    let answers = [
+        (&b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"[..], "in HTTP"),
+        // A fatal alert: unexpected message.
+        (&[21, 3, 3, 0, 2, 2, 10], "in TLS"),
+    ];
+    for (answer, said) in answers {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = other.local_addr().expect("an address").to_string();
+        // Once: a command that tried again would find nobody, and say that instead.
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = other.accept().expect("a client");
+            let mut asked = [0; 4];
+            stream.read_exact(&mut asked).expect("a request");
+            stream.write_all(answer).expect("answered");
+        });
+        let (output, stdout, stderr) = run(&folder, &["topic", "list", "-b", &address]);
+        server.join().expect("answered");
+        assert_eq!((output.status.code(), stdout.as_str()), (Some(4), ""), "{stderr}");
+        assert!(stderr.contains("does not speak Kafka's protocol") && stderr.contains(said), "{stderr}");
+    }
 }
 
 #[test]

@@ -407,6 +407,19 @@ impl Shared {
     }
 }
 
+/// What another protocol than Kafka's says first, if the bytes give it away. As a frame of ours each would be one of
+/// hundreds of megabytes, which the first answer on a connection, to ApiVersions, never is.
+fn other_protocol(first: &[u8]) -> Option<&'static str> {
+    // A TLS record: | type (1B): 21 alert, 22 handshake | version (2B): 3, 0..=4 | ...
+    let is_tls = matches!(first, [21 | 22, 3, 0..=4, ..]);
+    match first {
+        _ if first.starts_with(b"HTTP/") => Some("in HTTP"),
+        _ if first.starts_with(b"SSH-") => Some("in SSH"),
+        _ if is_tls => Some("in TLS"),
+        _ => None,
+    }
+}
+
 fn disconnected(address: &str, reason: impl Into<String>) -> ClientError {
     ClientError::Disconnected { address: address.to_owned(), reason: reason.into() }
 }
@@ -462,9 +475,16 @@ async fn write_parts(socket: &mut OwnedWriteHalf, parts: &mut VecDeque<Bytes>) -
 /// The reading task: cuts the stream into frames and gives each to the one who waits for it.
 async fn read_all(mut socket: OwnedReadHalf, waiting: Arc<Waiting>, address: Arc<str>) {
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
+    let mut heard = false;
     let error = loop {
+        if !heard && let Some(found) = other_protocol(&buffer) {
+            break ClientError::NotKafka { address: address.to_string(), found };
+        }
         match take_frame(&mut buffer, &waiting, &address) {
-            Ok(true) => continue,
+            Ok(true) => {
+                heard = true;
+                continue;
+            }
             Ok(false) => {}
             Err(error) => break error,
         }

@@ -24,6 +24,14 @@ pub enum ClientError {
         /// In the operating system's words, or what the other side did.
         reason: String,
     },
+    /// What answers speaks another protocol.
+    #[error("{address} does not speak Kafka's protocol: it answers {found}")]
+    NotKafka {
+        /// `host:port`.
+        address: String,
+        /// What it speaks, as far as its first bytes say: `in HTTP`.
+        found: &'static str,
+    },
     /// No answer in time.
     #[error("no answer to {what} from {address} within {} ms", after.as_millis())]
     Timeout {
@@ -144,17 +152,24 @@ impl ClientError {
     pub fn next_step(&self) -> Option<&'static str> {
         Some(match self {
             Self::Connect { .. } => {
-                "Check that a node runs there (`ringlog serve`), and that the address is the node's advertised.listeners."
+                "Check the name and the port, that a node runs there (`ringlog serve`), and that the address is the node's advertised.listeners."
             }
             Self::Disconnected { .. } => {
                 "The node may have stopped or refused the request; its log says why. A listener that expects TLS or SASL also closes plain connections."
             }
+            Self::NotKafka { .. } => "Give the port of a PLAINTEXT listener of a node, such as 9092.",
             Self::Timeout { .. } => "The node is overloaded or unreachable; raise the timeout or look at its health.",
             Self::NoCommonVersion { .. } | Self::NoSuchApi { .. } => "Use a client and a node of closer releases.",
             Self::Refused { .. } => match self.code()? {
                 ErrorCode::UnknownTopicOrPartition => "Check the topic's name, or create it (`ringlog topic create`).",
                 ErrorCode::TopicAlreadyExists => "Use another name, or `ringlog topic describe` the existing one.",
-                ErrorCode::InvalidReplicationFactor => "Ask for at most as many replicas as there are nodes.",
+                ErrorCode::InvalidReplicationFactor => {
+                    "Ask for at least one replica, and at most as many as there are nodes."
+                }
+                ErrorCode::InvalidTopicException => {
+                    "A topic's name has letters, digits, `.`, `_` and `-`, at most 249; `ringlog topic list` shows those there are."
+                }
+                ErrorCode::InvalidConfig => "`ringlog config explain NAME` says what a setting means and takes.",
                 ErrorCode::NotEnoughReplicas | ErrorCode::NotEnoughReplicasAfterAppend => {
                     "Too few replicas are in sync: bring nodes back, or lower min.insync.replicas."
                 }

@@ -36,7 +36,8 @@ pub(super) fn look(address: &str) -> Result<Vec<Finding>, Failure> {
 pub(super) fn summary(findings: &[Finding]) -> String {
     match findings.iter().filter(|finding| Severity::Warning <= finding.severity).count() {
         0 => "Clients here can use this cluster. Next: ringlog topic list".to_owned(),
-        count => format!("{count} of {} steps are not well. Next: follow their cures", findings.len()),
+        1 => "1 step is not well. Next: follow its cure".to_owned(),
+        count => format!("{count} steps are not well. Next: follow their cures"),
     }
 }
 
@@ -77,7 +78,7 @@ async fn bootstrap(address: &str, findings: &mut Vec<Finding>) -> Option<Vec<Nod
             let took = units::duration(began.elapsed());
             let id = cluster.id.unwrap_or_else(|| "without an id".to_owned());
             let found =
-                format!("{address} speaks Kafka's protocol: cluster {id}, {} nodes, in {took}", cluster.nodes.len());
+                format!("{address} speaks Kafka's protocol: cluster {id}, {}, in {took}", nodes(cluster.nodes.len()));
             findings.push(finding("bootstrap", Severity::Ok, found, None));
             Some(cluster.nodes)
         }
@@ -86,6 +87,10 @@ async fn bootstrap(address: &str, findings: &mut Vec<Finding>) -> Option<Vec<Nod
             None
         }
     }
+}
+
+fn nodes(count: usize) -> String {
+    if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") }
 }
 
 /// Whether a node can be reached where it says that it can.
@@ -126,7 +131,7 @@ fn cure_of(error: &ClientError) -> &'static str {
         ClientError::Connect { .. } => {
             "start the node (ringlog serve), correct the port, or open the way to it; a node listens only where its listeners setting says"
         }
-        ClientError::Decode { .. } | ClientError::Disconnected { .. } => {
+        ClientError::Decode { .. } | ClientError::Disconnected { .. } | ClientError::NotKafka { .. } => {
             "give the port of a PLAINTEXT listener: this one speaks TLS, SASL or another protocol"
         }
         ClientError::Timeout { .. } => "something accepts the connection and does not answer: look at the node's log",
@@ -147,6 +152,6 @@ mod tests {
         assert_eq!(checks("no-such-name.invalid:9092"), [("name", Severity::Refusal)]);
         assert_eq!(checks("127.0.0.1:1"), [("name", Severity::Ok), ("bootstrap", Severity::Refusal)]);
         assert_eq!(look("9092").expect_err("no address").code, Code::Usage);
-        assert!(summary(&look("127.0.0.1:1").expect("looked")).starts_with("1 of 2 steps"));
+        assert!(summary(&look("127.0.0.1:1").expect("looked")).starts_with("1 step is not well"));
     }
 }
