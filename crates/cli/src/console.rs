@@ -157,6 +157,7 @@ impl ConsoleConsumer {
             topics: self.topic.iter().cloned().collect(),
             partitions: self.partition.map(|partition| vec![partition]),
             range: Range { from: self.partition.map(|_| from), until: Until::Never },
+            exit: false,
             start_default: from,
             group: self.group.as_deref().map(GroupConfig::new),
             count: self.max_messages.and_then(|count| u64::try_from(count).ok()),

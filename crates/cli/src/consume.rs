@@ -4,7 +4,6 @@ pub(crate) mod document;
 pub(crate) mod print;
 pub(crate) mod range;
 pub(crate) mod read;
-mod template;
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
@@ -17,11 +16,11 @@ use types::{Timestamp, TopicPartition};
 use self::print::{Form, Printer};
 use self::range::{From, Until};
 use self::read::{End, Plan};
-use self::template::{LETTERS, Template};
 use crate::failure::{Code, Failure};
 use crate::output::Output;
 use crate::session::{Connect, Properties};
 use crate::stream::escape::unescape;
+use crate::stream::template::{LETTERS, Template};
 use crate::units::{duration, now_ms, parse_duration};
 
 const EXAMPLES: &str = "\
@@ -50,7 +49,7 @@ pub(crate) struct Consume {
     /// End after so many records
     #[arg(short, long, value_name = "N")]
     count: Option<u64>,
-    /// End where the log ends now
+    /// End where the log ends now, if not before by -o
     #[arg(short, long)]
     exit: bool,
     /// Join this group; its committed offsets say where to begin, and what was printed is committed
@@ -103,10 +102,7 @@ impl Consume {
             return Err(usage("which topic? -t TOPIC".to_owned()).with_next("ringlog topic list"));
         }
         let mut range = range::parse(&self.offsets, Timestamp::from_millis(now_ms())).map_err(usage)?;
-        if self.exit {
-            if range.until != Until::Never {
-                return Err(usage("-e and -o both say where to end".to_owned()));
-            }
+        if self.exit && range.until == Until::Never {
             range.until = Until::End;
         }
         if range.from == Some(From::Stored) && self.group.is_none() {
@@ -117,6 +113,7 @@ impl Consume {
             topics,
             partitions: (!every).then(|| self.partitions.clone()),
             range,
+            exit: self.exit,
             start_default: From::Beginning,
             group: self.group.as_deref().map(GroupConfig::new),
             count: self.count,

@@ -20,6 +20,7 @@ use crate::failure::{Code, Failure};
 use crate::output::{Answer, Output, Section, print};
 use crate::session::{Connect, Properties};
 use crate::stream::escape::unescape;
+use crate::stream::template::{LETTERS, Template};
 use crate::units::{count, duration};
 
 /// Uncompressed bytes of a batch. Larger than the Java client's 16 KiB: a pipe fills batches at once, and larger ones
@@ -30,12 +31,13 @@ const EXAMPLES: &str = "\
 Examples:
   seq 1 1000 | ringlog produce -t orders -z lz4   a record for each line
   echo 'alice:12' | ringlog produce -t orders -K :   key and value
+  ringlog consume -t orders -e -f '%k;%s\\n' | ringlog produce -t orders-too -f '%k;%s'   what -f prints, read again
   ringlog produce -t orders -k logo logo.png   a whole file as one record
   ringlog consume -t orders -e -J | ringlog produce -t copy -J   a copy with keys, headers, times and any bytes";
 
 /// Send records read from stdin or files.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\nLetters of --format:\n{LETTERS}"))]
 pub(crate) struct Produce {
     /// The topic
     #[arg(short, long, value_name = "TOPIC")]
@@ -62,6 +64,12 @@ pub(crate) struct Produce {
     /// End after so many records
     #[arg(short, long, value_name = "N")]
     count: Option<u64>,
+    /// End where the input ends, as always: kcat's letter
+    #[arg(short, long)]
+    exit: bool,
+    /// Refused with the reason: kcat's letter for where to read
+    #[arg(short, value_name = "PLACE", hide = true, allow_hyphen_values = true)]
+    offset: Option<String>,
     /// Send at most so many records a second
     #[arg(long, value_name = "N", value_parser = parse_rate)]
     rate: Option<f64>,
@@ -95,6 +103,9 @@ struct Input {
     /// Empty keys and values are null: `k:` with -K : is a tombstone
     #[arg(short = 'Z', long)]
     null: bool,
+    /// How a record stands in the input, by the letters of `consume --format`: '%k;%s'. What ends it is -D's
+    #[arg(short, long, value_name = "FORMAT", conflicts_with_all = ["json", "key_delimiter"])]
+    format: Option<String>,
     /// Each line is a JSON object as `consume -J` and `consume --output jsonl` print them
     #[arg(short = 'J', long, conflicts_with_all = ["key_delimiter", "null"])]
     json: bool,
@@ -189,19 +200,31 @@ impl Produce {
 
     fn plan(&self) -> Result<Plan, Failure> {
         let usage = |why: String| Failure::new(Code::Usage, why);
+        if self.offset.is_some() {
+            return Err(usage("-o says where consume begins; what is produced goes behind the last record".to_owned())
+                .with_next("-p chooses the partition, --output the form of the answer"));
+        }
         let read = |text: &str| unescape(text).map_err(|why| usage(format!("`{text}`: {why}")));
         let delimiter = read(&self.input.delimiter)?;
         let key_delimiter = self.input.key_delimiter.as_deref().map(read).transpose()?;
         if delimiter.is_empty() || key_delimiter.as_ref().is_some_and(Vec::is_empty) {
             return Err(usage("a delimiter must not be empty".to_owned()));
         }
+        let record_end = delimiter.clone();
         let (source, cut) = match (self.files.is_empty(), self.lines) {
             (true, _) => (Source::Stdin, Cut::At(delimiter)),
             (false, true) => (Source::Files(self.files.clone()), Cut::At(delimiter)),
             (false, false) => (Source::Files(self.files.clone()), Cut::Files(self.files.clone())),
         };
         let nulls = self.input.null;
-        let shape = if self.input.json { Shape::Json } else { Shape::Delimited { key_delimiter, nulls } };
+        let shape = match &self.input.format {
+            _ if self.input.json => Shape::Json,
+            Some(format) => {
+                let pattern = Template::parse(format, nulls).and_then(|template| template.into_pattern(&record_end));
+                Shape::Pattern(pattern.map_err(usage)?)
+            }
+            None => Shape::Delimited { key_delimiter, nulls },
+        };
         let partition = match self.partition {
             None | Some(-1) => None,
             Some(number) => {

@@ -3,6 +3,7 @@
 pub(crate) mod escape;
 pub(crate) mod json;
 pub(crate) mod progress;
+pub(crate) mod template;
 pub(crate) mod time;
 
 use std::fs::File;
@@ -53,10 +54,7 @@ impl Out {
 
     /// Whether the reader has gone; asked while there is nothing to write, which would tell.
     pub(crate) fn is_reader_gone(&self) -> bool {
-        // No event is asked for: what is reported then is an error or the other end's hang-up.
-        let mut polled = [PollFd::new(self.stdout.as_fd(), PollFlags::empty())];
-        let polls = poll(&mut polled, PollTimeout::ZERO);
-        polls.is_ok() && polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR))
+        is_reader_gone(&self.stdout)
     }
 
     /// Writes what is there.
@@ -72,6 +70,14 @@ impl Out {
             Err(error) => Err(Failure::output(&error)),
         }
     }
+}
+
+/// Whether nobody can read any more what is written into `pipe`.
+pub(crate) fn is_reader_gone(pipe: &impl AsFd) -> bool {
+    // No event is asked for: what is reported then is an error or the other end's hang-up.
+    let mut polled = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+    let polls = poll(&mut polled, PollTimeout::ZERO);
+    polls.is_ok() && polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR))
 }
 
 /// SIGINT and SIGTERM. The first asks for a clean end; the second ends at once.

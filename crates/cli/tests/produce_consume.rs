@@ -122,6 +122,34 @@ fn delimiters_of_any_length_cut_records_and_keys() {
 }
 
 #[test]
+fn what_a_format_prints_is_produced_by_the_same_format() {
+    let stage = Stage::new("formats", &[]);
+    stage.create("from", 3);
+    stage.create("to", 3);
+    stage.create("narrow", 1);
+    stage.text("produce -t from -H a=b -p 2", &["-f", "%k;%s"], b"k1;v;1\nk2;\n\n");
+    let format = r"%p|%o|%T|%h|%k;%s\n";
+    let printed = stage.bytes("consume -t from -e -f", &[format], b"");
+    stage.bytes("produce -t to -f", &[format], &printed);
+    assert_eq!(stage.bytes("consume -t to -e -f", &[format], b""), printed);
+    assert_eq!(stage.text("consume -t to -e -f", &["%p %k %s %h,"], b""), "2 k1 v;1 a=b,2 k2  a=b,");
+
+    // A line that is no record costs only itself, as does one whose partition is not there.
+    let output = stage.ask("produce -t narrow -f", &["%p;%s"], b"0;a\nb\n2;c\n0;d\n");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("record 2: it does not hold `;`") && said.contains("no partition 2"), "{said}");
+    assert_eq!(stage.text("consume -t narrow -e", &[], b""), "a\nd\n");
+
+    for (words, reason) in [("-f %k%s", "text between"), ("-f %s -K :", "cannot be used with"), ("-o 5", "consume")] {
+        let output = stage.ask(&format!("produce -t to {words}"), &[], b"v\n");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(reason), "{words}: {said}");
+    }
+    stage.text("produce -t to -e", &[], b"kcat's letter\n");
+}
+
+#[test]
 fn an_empty_value_is_a_tombstone_only_when_nulls_are_asked_for() {
     let stage = Stage::new("tombstones", &[]);
     stage.create("t", 1);
@@ -168,6 +196,10 @@ fn each_form_of_offset_begins_and_ends_where_it_says() {
         ("-o s@1500000007000 -e", "6789"),
         ("-o s@1500000003000 -o e@1500000005000", "23"),
         ("-o e@1500000002500", "01"),
+        // The end that comes first counts.
+        ("-o 8:99 -e", "89"),
+        ("-o 4:6 -e", "45"),
+        ("-o s@1500000008500 -o e@4100000000000 -e", "89"),
         ("-o @2017-07-14T02:40:09Z:end", "89"),
         ("-o s@1500000099000 -e", ""),
     ] {

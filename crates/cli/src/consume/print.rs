@@ -6,9 +6,9 @@ use client::FetchedRecord;
 use types::TopicPartition;
 
 use super::document::{LINES, SCHEMA, VERSION};
-use super::template::Template;
 use crate::console::ConsoleFormat;
 use crate::stream::json;
+use crate::stream::template::Template;
 use crate::units::rfc3339;
 
 /// The form of the records.

@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     /// `None`: all.
     pub(crate) partitions: Option<Vec<i32>>,
     pub(crate) range: Range,
+    /// End where the logs end now even if `range` goes on beyond.
+    pub(crate) exit: bool,
     /// Where to begin when nothing is said and the group has committed nothing.
     pub(crate) start_default: From,
     pub(crate) group: Option<GroupConfig>,
@@ -452,7 +454,10 @@ impl Places {
     ) -> Result<BTreeMap<TopicPartition, Offset>, Failure> {
         match plan.range.until {
             Until::Never => Ok(BTreeMap::new()),
-            Until::At(offset) => Ok(partitions.iter().map(|at| (at.clone(), offset)).collect()),
+            Until::At(offset) => {
+                let last = |at| self.latest.get(at).filter(|_| plan.exit).map_or(offset, |found| found.offset);
+                Ok(partitions.iter().map(|at| (at.clone(), offset.min(last(at)))).collect())
+            }
             Until::End => Ok(self.latest.iter().map(|(at, found)| (at.clone(), found.offset)).collect()),
             Until::Time(_) => ends_until(plan, admin, partitions).await,
         }
@@ -471,7 +476,7 @@ async fn ends_until(
     let mut ends = BTreeMap::new();
     match plan.range.until {
         Until::Time(time) => {
-            if time <= Timestamp::from_millis(now_ms()) {
+            if plan.exit || time <= Timestamp::from_millis(now_ms()) {
                 ends.extend(offsets(admin.list_offsets_as(partitions, OffsetAt::Latest, isolation).await?));
             }
             ends.extend(offsets(admin.list_offsets_as(partitions, OffsetAt::Time(time), isolation).await?));

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use types::limits::PRODUCE_INPUT_RECORD_BYTES_MAX;
 
 use crate::stream::json::{self, Parsed};
+use crate::stream::template::Pattern;
 
 /// Bytes that one read asks for.
 const READ_BYTES: usize = 256 * 1024;
@@ -138,6 +139,8 @@ pub(crate) enum Shape {
     },
     /// A JSON object, see `stream::json`.
     Json,
+    /// As a format string says.
+    Pattern(Pattern),
     /// As Kafka's console producer reads a line.
     Console(ConsoleLine),
 }
@@ -158,6 +161,8 @@ impl Shape {
             Self::Delimited { key_delimiter, nulls } => Ok(read_delimited(part, key_delimiter.as_deref(), *nulls)),
             Self::Json if part.trim_ascii().is_empty() => Ok(None),
             Self::Json => json::parse(part).map(Some).map_err(Refusal::Record),
+            Self::Pattern(_) if part.is_empty() => Ok(None),
+            Self::Pattern(pattern) => pattern.read(part).map(Some).map_err(Refusal::Record),
             Self::Console(console) => console.read(part, number).map(Some).map_err(Refusal::Fatal),
         }
     }
@@ -177,7 +182,7 @@ fn read_delimited(part: &Bytes, key_delimiter: Option<&[u8]>, nulls: bool) -> Op
 }
 
 /// What lies before and after the first `delimiter`.
-fn cut(part: &Bytes, delimiter: &[u8]) -> Option<(Bytes, Bytes)> {
+pub(crate) fn cut(part: &Bytes, delimiter: &[u8]) -> Option<(Bytes, Bytes)> {
     let at = memmem::find(part, delimiter)?;
     Some((part.slice(..at), part.slice(at + delimiter.len()..)))
 }

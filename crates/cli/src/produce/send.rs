@@ -137,9 +137,7 @@ pub(crate) async fn run(client: Client, plan: &Plan) -> Result<Report, Failure> 
     let interrupt = Interrupt::listen()?;
     let partitions = ready_topic(&client, plan).await?;
     if let Some(partition) = plan.partition.filter(|partition| partitions <= partition.value()) {
-        let (topic, partition) = (&plan.topic, partition);
-        let why = format!("{topic} has no partition {partition}: it has {partitions}, numbered from 0");
-        return Err(Failure::new(Code::NotFound, why));
+        return Err(no_partition(&plan.topic, partition, partitions));
     }
     let terminal = io::stdin().is_terminal() && matches!((&plan.source, &plan.cut), (Source::Stdin, Cut::At(_)));
     let total = plan.source.bytes();
@@ -175,6 +173,11 @@ pub(crate) async fn run(client: Client, plan: &Plan) -> Result<Report, Failure> 
         sending.report.stopped = Some(failure);
     }
     Ok(sending.report)
+}
+
+fn no_partition(topic: &str, partition: PartitionIndex, partitions: i32) -> Failure {
+    let why = format!("{topic} has no partition {partition}: it has {partitions}, numbered from 0");
+    Failure::new(Code::NotFound, why)
 }
 
 /// The topic's partitions. A node may create it at the first mention.
@@ -318,11 +321,17 @@ impl Sending<'_> {
                 sleep_until(due).await;
             }
         }
+        let partition = self.plan.partition.or(parsed.partition);
+        if let Some(partition) = partition.filter(|partition| self.partitions <= partition.value()) {
+            let failure = no_partition(&self.plan.topic, partition, self.partitions);
+            self.report.on_failed(number, failure, self.plan.quiet, &self.progress);
+            return Ok(());
+        }
         let mut headers = self.plan.headers.clone();
         headers.extend(parsed.headers);
         let record = Record {
             topic: Arc::clone(&self.topic),
-            partition: self.plan.partition,
+            partition,
             key: parsed.key.or_else(|| self.plan.key.clone()),
             value: parsed.value,
             headers,

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use client::{FetchedRecord, TimestampType};
 use serde_json::{Map, Value};
-use types::Timestamp;
+use types::{PartitionIndex, Timestamp};
 
 use super::time;
 use crate::units::rfc3339;
@@ -102,16 +102,18 @@ fn write_bytes(out: &mut Vec<u8>, part: Option<&[u8]>) {
     }
 }
 
-/// A record as its input asks for it. Where it once lay is not kept: another topic has other partitions.
+/// A record as its input asks for it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parsed {
+    /// Where it is to go, if the input says so.
+    pub(crate) partition: Option<PartitionIndex>,
     pub(crate) timestamp: Option<Timestamp>,
     pub(crate) key: Option<Bytes>,
     pub(crate) value: Option<Bytes>,
     pub(crate) headers: Vec<(String, Option<Bytes>)>,
 }
 
-/// Reads one record of either shape.
+/// Reads one record of either shape. Where it once lay is not kept: another topic has other partitions.
 ///
 /// # Errors
 /// Not JSON, or a field of the wrong kind; the reason names it.
@@ -133,7 +135,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Parsed, String> {
     let key = take("key").map(|value| parse_bytes("key", value)).transpose()?;
     let value = take("value").or_else(|| take("payload")).map(|value| parse_bytes("value", value)).transpose()?;
     let headers = take("headers").map(parse_headers).transpose()?.unwrap_or_default();
-    Ok(Parsed { timestamp, key, value, headers })
+    Ok(Parsed { partition: None, timestamp, key, value, headers })
 }
 
 fn parse_headers(value: Value) -> Result<Vec<(String, Option<Bytes>)>, String> {
@@ -179,6 +181,7 @@ mod tests {
         );
         let headers = vec![("a".to_owned(), Some(Bytes::from("b"))), ("c".to_owned(), None)];
         let expected = Parsed {
+            partition: None,
             timestamp: Some(Timestamp::from_millis(1500)),
             key: Some("k".into()),
             value: Some(Bytes::from_static(b"\xff")),
