@@ -91,6 +91,7 @@ fn unknown(name: &str) -> Failure {
     let near = nearest_names(name);
     let hint = if near.is_empty() { String::new() } else { format!(". Did you mean {}?", near.join(" or ")) };
     Failure::new(Code::NotFound, format!("there is no setting {name}{hint}"))
+        .with_next("ringlog config list names those of a node, ringlog topic describe -o wide those of a topic")
 }
 
 /// One line for all settings without effect, one for each other notice.
@@ -161,8 +162,8 @@ mod tests {
     fn an_unknown_name_is_not_found_with_the_nearest_ones() {
         let failure = unknown("num.partition");
         assert_eq!(failure.code, Code::NotFound);
-        assert_eq!(failure.message, "there is no setting num.partition. Did you mean num.partitions?");
-        assert_eq!(unknown("xyz").message, "there is no setting xyz");
+        assert!(failure.message.starts_with("there is no setting num.partition. Did you mean num.partitions?\nNext: "));
+        assert!(unknown("xyz").message.starts_with("there is no setting xyz\nNext: "));
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -100,10 +100,24 @@ enum Command {
     ConsoleConsumer(console::ConsoleConsumer),
 }
 
+/// The command line. A number below zero is a value wherever one is due, never an option: what is wrong with it is for
+/// the one who reads it to say.
+fn command() -> clap::Command {
+    fn numbers_are_values(command: clap::Command) -> clap::Command {
+        let of_arg = |arg: clap::Arg| {
+            let takes_values = arg.get_action().takes_values();
+            if takes_values { arg.allow_negative_numbers(true) } else { arg }
+        };
+        command.mut_args(of_arg).mut_subcommands(numbers_are_values)
+    }
+    numbers_are_values(Cli::command())
+}
+
 fn main() -> ExitCode {
     // Ends here when a shell asks for completions (see `generate completions`).
-    clap_complete::CompleteEnv::with_factory(<Cli as clap::CommandFactory>::command).complete();
-    let done = match Cli::parse().command {
+    clap_complete::CompleteEnv::with_factory(command).complete();
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
+    let done = match cli.command {
         Command::Serve(serve) => serve.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Topic(topic) => topic.run(),
@@ -137,13 +151,24 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_number_below_zero_is_a_value_and_not_an_option() {
+        let refusal = |words: &[&str]| command().try_get_matches_from(words).expect_err("refused").to_string();
+        for words in [
+            &["ringlog", "consume", "-t", "orders", "-c", "-1"][..],
+            &["ringlog", "topic", "add-partitions", "orders", "--add", "-1"],
+        ] {
+            let refusal = refusal(words);
+            assert!(refusal.contains("invalid value '-1'"), "{refusal}");
+        }
+        assert!(command().try_get_matches_from(["ringlog", "group", "seek", "g", "--shift-by", "-5"]).is_ok());
     }
 
     #[test]

@@ -118,6 +118,10 @@ fn failed(error: impl ToString) -> Failure {
 }
 
 fn read_results(folder: &Path) -> Result<(String, Measured), Failure> {
+    if !folder.exists() {
+        return Err(Failure::new(Code::NotFound, format!("there is no folder {}", folder.display()))
+            .with_next("ringlog bench run makes one in results/"));
+    }
     let results = Results::read(folder).map_err(failed)?;
     let measured = Measured::of(&results.summary)
         .ok_or_else(|| failed(format!("{}: no run in it acked anything", folder.display())))?;

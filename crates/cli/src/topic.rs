@@ -7,7 +7,7 @@ pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod list;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Subcommand;
 use client::{ClientError, OffsetAt, Topic};
@@ -59,6 +59,12 @@ pub(crate) fn parse_setting(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
         _ => Err("NAME=VALUE is meant, such as retention.ms=86400000".to_owned()),
     }
+}
+
+/// Each name once, in the order given: what is named twice is one thing.
+pub(crate) fn once(names: &[String]) -> Vec<&str> {
+    let mut seen = BTreeSet::new();
+    names.iter().map(String::as_str).filter(|name| seen.insert(*name)).collect()
 }
 
 /// A refusal of a cluster that keeps no owners and notes, in words that say so.
@@ -142,6 +148,11 @@ mod tests {
         assert!(explained.contains("this cluster is none\nNext: the same without --owner"), "{explained}");
         let other = explain_ownership(refused("Unknown topic config name: retention.m"), true).message;
         assert!(!other.contains("this cluster is none"), "{other}");
+    }
+
+    #[test]
+    fn what_is_named_twice_is_one_thing() {
+        assert_eq!(once(&["b", "a", "b"].map(str::to_owned)), ["b", "a"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use broker::config::{Config, Dynamic, RawConfig};
 use client::{
@@ -270,6 +270,33 @@ fn a_seek_shows_what_it_does_and_can_be_taken_back() {
 }
 
 #[test]
+fn a_watch_ends_with_its_reader() {
+    let node = TestNode::start("watch");
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_ringlog"))
+        .args(["group", "lag", "--watch=20ms", "-b", &node.address])
+        .env("HOME", &node.folder)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("spawned");
+    let mut first = [0; 5];
+    watch.stdout.take().expect("piped").read_exact(&mut first).expect("printed");
+    assert_eq!(&first, b"group");
+    // Its stdout is closed now.
+    let began = Instant::now();
+    let status = loop {
+        if let Some(status) = watch.try_wait().expect("a child") {
+            break status;
+        }
+        if Duration::from_secs(60) < began.elapsed() {
+            let _ = watch.kill();
+            panic!("it goes on for nobody");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
 fn groups_with_members_are_neither_moved_nor_deleted() {
     let node = TestNode::start("active");
     node.create("t", 1, &[]);
@@ -283,6 +310,9 @@ fn groups_with_members_are_neither_moved_nor_deleted() {
     let error = stderr(&output);
     assert!(error.contains("is Stable with 1 members"), "{error}");
     assert!(error.contains("then `ringlog group seek g --to-latest`"), "{error}");
+    // There is one, though it has committed nothing.
+    let output = node.ringlog(&["group", "seek", "g", "--to-latest", "--dry-run"]);
+    assert!(stderr(&output).contains("group g has committed nothing yet\nNext: name"), "{}", stderr(&output));
     let output = node.ringlog(&["group", "delete", "g", "--yes"]);
     assert!(stderr(&output).contains("stop its members"), "{}", stderr(&output));
     node.runtime.block_on(consumer.close()).expect("closed");
@@ -295,7 +325,9 @@ fn groups_with_members_are_neither_moved_nor_deleted() {
     assert_eq!(node.json(&["group", "delete", "h", "--yes"])["groups"][0]["deleted"], true);
     let listed = node.json(&["group", "list"]);
     assert!(!listed["groups"].as_array().expect("groups").iter().any(|group| group["group"] == "h"), "{listed:#}");
-    assert_eq!(node.ringlog(&["group", "delete", "h", "--yes"]).status.code(), Some(3));
+    // Named twice it is still one, and none of it is there.
+    assert_eq!(node.ringlog(&["group", "delete", "h", "h", "--yes"]).status.code(), Some(3));
+    assert_eq!(node.ringlog(&["group", "describe", "h", "h"]).status.code(), Some(3));
 }
 
 fn scrape(node: &TestNode) -> String {
@@ -344,7 +376,7 @@ fn metrics_tell_the_same_lag_with_the_owner_and_follow_commits_and_deletions() {
     let before = BTreeMap::from([(at("t", 0), Some(Offset::new(3)))]);
     node.runtime.block_on(node.admin().delete_records(&before)).expect("deleted");
     // What was found is told again until it is some seconds old.
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let samples = lag_samples(&node, &labels);
         if samples["ringlog_group_lost_records"] == 1.0 {
@@ -355,7 +387,7 @@ fn metrics_tell_the_same_lag_with_the_owner_and_follow_commits_and_deletions() {
             );
             return;
         }
-        assert!(std::time::Instant::now() < deadline, "{samples:?}");
+        assert!(Instant::now() < deadline, "{samples:?}");
         std::thread::sleep(Duration::from_millis(500));
     }
 }

@@ -118,7 +118,8 @@ fn topics_are_made_listed_described_changed_and_deleted() {
     assert_eq!((&planned["records"], &planned["topics"][0]["outcome"]), (&20.into(), &"would be deleted".into()));
     let refused = cluster.fails(2, &["topic", "delete", "orders"]);
     assert!(refused.contains("20 records") && refused.contains("--yes"), "{refused}");
-    cluster.ok(&["topic", "delete", "orders", "--yes", "--wait"]);
+    // Named twice it is still one.
+    cluster.ok(&["topic", "delete", "orders", "orders", "--yes", "--wait"]);
     cluster.fails(3, &["topic", "delete", "orders", "--yes"]);
     assert!(cluster.ok(&["topic", "delete", "orders", "clicks", "--yes", "--if-exists"]).contains("does not exist"));
     assert_eq!(cluster.ok(&["topic", "list"]), "topic\tpartitions\treplicas\n");
@@ -194,7 +195,21 @@ fn settings_of_a_cluster_are_read_and_changed() {
     assert_eq!(setting("cleanup.policy")["source"], "DYNAMIC_TOPIC_CONFIG");
     assert!(setting("cleanup.policy")["documentation"].is_string());
     assert!(cluster.ok(&["config", "get", "broker", "1", "node.id"]).contains("node.id\t1\t"));
-    cluster.fails(3, &["config", "get", "topic", "orders", "no.such"]);
+    for words in [
+        &["config", "get", "topic", "orders", "no.such"][..],
+        &["config", "unset", "topic", "orders", "no.such"],
+        &["topic", "alter", "orders", "--unset", "no.such"],
+    ] {
+        let error = cluster.fails(3, words);
+        assert!(error.contains("topic orders has no setting no.such"), "{words:?}: {error}");
+    }
+    // Nodes keep what they do not know, as Kafka's do: that is said.
+    for node in ["1", "default"] {
+        let (code, _, error) = cluster.ringlog(&["config", "set", "broker", node, "log.retention.hour=1"]);
+        assert!(code == 0 && error.contains("did you mean log.retention.hours"), "{error}");
+        let (_, _, error) = cluster.ringlog(&["config", "set", "broker", node, "log.retention.ms=1", "--dry-run"]);
+        assert_eq!(error, "");
+    }
     cluster.fails(3, &["config", "describe", "topic", "nope"]);
     cluster.fails(3, &["config", "describe", "broker", "7"]);
     cluster.fails(2, &["config", "describe", "broker", "seven"]);

@@ -162,6 +162,16 @@ pub enum ConfigChange {
     Subtract(String, String),
 }
 
+impl ConfigChange {
+    /// Of which setting.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Set(name, _) | Self::Delete(name) | Self::Append(name, _) | Self::Subtract(name, _) => name,
+        }
+    }
+}
+
 /// A consumer group.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Group {

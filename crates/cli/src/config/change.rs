@@ -1,14 +1,18 @@
 //! `ringlog config set` and `unset`: settings of topics, nodes and groups, changed while they run.
 
+use std::collections::BTreeSet;
+
+use broker::config::nearest_names;
 use clap::Args;
-use client::{ConfigChange, ConfigEntry};
+use client::{ConfigChange, ConfigEntry, ConfigResource};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::entity::Entity;
+use super::describe::no_setting;
+use super::entity::{Entity, Kind};
 use crate::failure::Failure;
 use crate::output::{Answer, Format, Section, print};
-use crate::session::Connect;
+use crate::session::{Connect, Session};
 use crate::topic::parse_setting;
 
 const SET_AFTER_HELP: &str = "\
@@ -92,9 +96,11 @@ impl Answer for ConfigChanges {
     fn sections(&self, _wide: bool) -> Vec<Section> {
         let after = if self.dry_run { "would be" } else { "now" };
         let cells = |change: &Change| {
-            let value = |value: &Option<String>, absent: &str| value.clone().unwrap_or_else(|| absent.to_owned());
-            let absent = if self.dry_run { "its default" } else { "" };
-            vec![change.setting.clone(), value(&change.before, ""), value(&change.after, absent)]
+            let value = |value: &Option<String>, absent: &str| {
+                value.clone().filter(|value| !value.is_empty()).unwrap_or_else(|| absent.to_owned())
+            };
+            let absent = if self.dry_run { "its default" } else { "-" };
+            vec![change.setting.clone(), value(&change.before, "-"), value(&change.after, absent)]
         };
         vec![Section::rows(&["setting", "before", after], self.changes.iter().map(cells))]
     }
@@ -127,6 +133,18 @@ pub(crate) fn changes_between(
     changes.iter().map(of).collect()
 }
 
+/// Takes nothing back that is no setting: a cluster says yes to that without a word.
+pub(crate) fn check_deletions(whose: &str, described: &[ConfigEntry], changes: &[ConfigChange]) -> Result<(), Failure> {
+    for change in changes {
+        if let ConfigChange::Delete(name) = change
+            && !described.iter().any(|entry| entry.name == *name)
+        {
+            return Err(no_setting(whose, name));
+        }
+    }
+    Ok(())
+}
+
 impl Set {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let change = |(name, value): &(String, String)| ConfigChange::Set(name.clone(), value.clone());
@@ -142,6 +160,24 @@ impl Unset {
     }
 }
 
+/// Nodes keep any name, for a plugin might know it. Mostly it is a slip.
+async fn warn_of_unknown(session: &Session, before: &[ConfigEntry], changes: &[ConfigChange]) -> Result<(), Failure> {
+    let mut known: BTreeSet<String> = before.iter().map(|entry| entry.name.clone()).collect();
+    // What is set for all nodes is described alone.
+    if let Some(node) = session.client.nodes().first() {
+        let entries = session.admin.describe_configs(&ConfigResource::broker(node.id), false).await?;
+        known.extend(entries.into_iter().map(|entry| entry.name));
+    }
+    for change in changes {
+        if !known.contains(change.name()) {
+            let near = nearest_names(change.name());
+            let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
+            eprintln!("ringlog: no node describes a setting {}: it has no effect there{hint}", change.name());
+        }
+    }
+    Ok(())
+}
+
 fn run(
     connect: &Connect,
     format: Format,
@@ -153,6 +189,12 @@ fn run(
     connect.run(async |session| {
         entity.check(&session).await?;
         let before = session.admin.describe_configs(&resource, false).await?;
+        match entity.kind {
+            Kind::Topic | Kind::Group => {
+                check_deletions(&format!("{} {}", entity.kind.word(), entity.name), &before, changes)?;
+            }
+            Kind::Broker => warn_of_unknown(&session, &before, changes).await?,
+        }
         session.admin.change_configs(&resource, changes, dry_run).await?;
         let after = session.admin.describe_configs(&resource, false).await?;
         let changes = changes_between(&before, &after, changes, dry_run);

@@ -167,15 +167,19 @@ impl Describe {
     }
 }
 
+/// `whose` is `topic orders`.
+pub(super) fn no_setting(whose: &str, name: &str) -> Failure {
+    Failure::new(Code::NotFound, format!("{whose} has no setting {name}"))
+        .with_next(&format!("ringlog config explain {name}"))
+}
+
 impl Get {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         describe(&self.connect, &self.entity, self.format, |settings| {
-            let found = |name: &String| match settings.iter().find(|setting| setting.name == *name) {
-                Some(setting) => Ok(setting.clone()),
-                None => {
-                    let why = format!("{} {} has no setting {name}", self.entity.kind.word(), self.entity.name);
-                    Err(Failure::new(Code::NotFound, why).with_next(&format!("ringlog config explain {name}")))
-                }
+            let whose = || format!("{} {}", self.entity.kind.word(), self.entity.name);
+            let found = |name: &String| {
+                let setting = settings.iter().find(|setting| setting.name == *name);
+                setting.cloned().ok_or_else(|| no_setting(&whose(), name))
             };
             self.settings.iter().map(found).collect()
         })

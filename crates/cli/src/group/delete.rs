@@ -8,6 +8,7 @@ use crate::failure::{Code, Failure};
 use crate::group::{is_active, no_group};
 use crate::output::{Answer, Format, Section, print};
 use crate::session::{Connect, Consent, Session};
+use crate::topic::once;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -56,7 +57,8 @@ struct GroupDeleted {
 impl DeleteCommand {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         self.connect.run(|session| async move {
-            let (mut deletion, mut failures) = self.look(&session).await?;
+            let ids = once(&self.groups);
+            let (mut deletion, mut failures) = self.look(&session, &ids).await?;
             if !self.dry_run && !deletion.groups.is_empty() {
                 self.consent.ask(&deletion.question())?;
                 for group in &mut deletion.groups {
@@ -72,15 +74,13 @@ impl DeleteCommand {
             if !deletion.groups.is_empty() {
                 print(&deletion, self.format.output)?;
             }
-            Failure::of_many("delete groups", self.groups.len(), failures)
+            Failure::of_many("delete groups", ids.len(), failures)
         })
     }
 
     /// What can be deleted, and why the others cannot.
-    async fn look(&self, session: &Session) -> Result<(GroupDeletion, Vec<Failure>), Failure> {
-        let mut ids = self.groups.clone();
-        ids.sort();
-        ids.dedup();
+    async fn look(&self, session: &Session, ids: &[&str]) -> Result<(GroupDeletion, Vec<Failure>), Failure> {
+        let ids: Vec<String> = ids.iter().map(|&id| id.to_owned()).collect();
         let mut described = session.admin.describe_groups(&ids).await?;
         let mut offsets = session.admin.offsets_of_groups(&ids).await?;
         let mut failures = Vec::new();

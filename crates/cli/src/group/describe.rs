@@ -9,6 +9,7 @@ use crate::group::list::state;
 use crate::group::no_group;
 use crate::output::{Answer, Cell, Format, Section, print};
 use crate::session::Connect;
+use crate::topic::once;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -72,19 +73,18 @@ impl DescribeCommand {
             self.connect.run(|session| async move { Ok(session.admin.describe_groups(&self.groups).await?) })?;
         let mut failures = Vec::new();
         let mut groups = Vec::new();
-        for id in &self.groups {
+        let ids = once(&self.groups);
+        for &id in &ids {
             match described.remove(id) {
                 Some(Ok(group)) if group.state != client::GROUP_DEAD => groups.push(GroupDescribed::of(group)),
                 Some(Err(error)) => failures.push(error.into()),
-                Some(Ok(_)) => failures.push(no_group(id)),
-                // Named twice.
-                None => {}
+                Some(Ok(_)) | None => failures.push(no_group(id)),
             }
         }
         if !groups.is_empty() {
             print(&GroupDescription { groups }, self.format.output)?;
         }
-        Failure::of_many("describe groups", self.groups.len(), failures)
+        Failure::of_many("describe groups", ids.len(), failures)
     }
 }
 
@@ -172,7 +172,7 @@ impl Answer for GroupDescription {
                 ("state", state(&group.state)),
                 ("reason", group.reason.clone().into()),
                 ("kind", group.kind.clone().into()),
-                ("assignor", group.assignor.clone().into()),
+                ("assignor", if group.assignor.is_empty() { "-".into() } else { group.assignor.clone().into() }),
                 ("members", group.members.len().to_string().into()),
             ];
             sections.push(Section::facts(facts));

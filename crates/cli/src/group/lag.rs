@@ -13,6 +13,7 @@ use crate::group::standing::{self, Keeps, Place, Standing, TopicFilter, UnreadBy
 use crate::group::{Groups, named_or_all};
 use crate::output::{Answer, Cell, Format, Section, Tone, print, print_text};
 use crate::session::{Connect, Session};
+use crate::stream::is_reader_gone;
 use crate::units;
 
 /// With less headroom than this a group that reads is in danger, unless `--warn` says otherwise.
@@ -74,6 +75,10 @@ impl LagCommand {
                 }
                 print(&answer, self.format.output)?;
                 verdict?;
+                // `| head` has seen enough.
+                if is_reader_gone(&io::stdout()) {
+                    return Ok(());
+                }
                 tokio::time::sleep(pause.max(Duration::from_millis(100))).await;
             }
         })

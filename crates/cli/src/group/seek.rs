@@ -48,7 +48,7 @@ pub(crate) struct SeekCommand {
     #[arg(long, group = "to")]
     to_current: bool,
     /// To the first record of this time or later: 2026-11-27T06:00:00Z, or milliseconds since 1970
-    #[arg(long, group = "to", value_name = "TIME", value_parser = parse_time, allow_negative_numbers = true)]
+    #[arg(long, group = "to", value_name = "TIME", value_parser = parse_time)]
     to_time: Option<i64>,
     /// To the first record as young as this: 30m, 2h, 1d
     #[arg(long, group = "to", value_name = "DURATION", value_parser = units::parse_duration)]
@@ -57,7 +57,7 @@ pub(crate) struct SeekCommand {
     #[arg(long, group = "to", value_name = "OFFSET")]
     to_offset: Option<i64>,
     /// This many records on, or back if negative
-    #[arg(long, group = "to", value_name = "RECORDS", allow_negative_numbers = true)]
+    #[arg(long, group = "to", value_name = "RECORDS")]
     shift_by: Option<i64>,
     /// To what a file says
     #[arg(long, group = "to", value_name = "FILE")]
@@ -248,11 +248,15 @@ pub(super) async fn plan(
         _ => filter.partitions(&leaders)?,
     };
     if partitions.is_empty() {
-        return Err(match committed.is_empty() {
-            true => no_group(group).with_next("name what it is to read with --topic, or see ringlog group list"),
-            false => {
-                Failure::new(Code::Usage, format!("nothing that --topic names is in what group {group} is to read"))
-            }
+        if !committed.is_empty() {
+            let why = format!("nothing that --topic names is in what group {group} is to read");
+            return Err(Failure::new(Code::Usage, why));
+        }
+        let described = admin.describe_groups(&[group.to_owned()]).await?.remove(group).transpose()?;
+        return Err(match described.filter(|group| group.state != client::GROUP_DEAD) {
+            None => no_group(group).with_next("name what it is to read with --topic, or see ringlog group list"),
+            Some(_) => Failure::new(Code::Failed, format!("group {group} has committed nothing yet"))
+                .with_next("name what it is to read with --topic"),
         });
     }
     // What a deleted topic left behind can only be forgotten.
@@ -384,7 +388,11 @@ pub(super) fn parse_file(text: &str) -> Result<FileOffsets, String> {
         if topic.is_empty() || offset < -1 {
             return Err(wrong());
         }
-        offsets.entry(group).or_default().insert(TopicPartition::new(topic, partition), Offset::from_wire(offset));
+        let at = TopicPartition::new(topic, partition);
+        let (offset, name) = (Offset::from_wire(offset), at.to_string());
+        if offsets.entry(group).or_default().insert(at, offset).is_some_and(|before| before != offset) {
+            return Err(format!("line {}: {name} has another offset than a line before", number + 1));
+        }
     }
     Ok(offsets)
 }
@@ -537,7 +545,7 @@ mod tests {
         let read = parse_file("\"g,1\",\"t\",0,5\n\ng2,t,1,6\n").expect("read");
         assert_eq!(read[&Some("g,1".to_owned())], BTreeMap::from([(at(0), Some(Offset::new(5)))]));
         assert_eq!(read[&Some("g2".to_owned())].len(), 1);
-        for text in ["t,0", "t,0,x", "t,-1,5", ",0,5", "t,0,-2"] {
+        for text in ["t,0", "t,0,x", "t,-1,5", ",0,5", "t,0,-2", "t,0,2"] {
             let error = parse_file(&format!("t,0,1\n{text}")).expect_err(text);
             assert!(error.starts_with("line 2: "), "{error}");
         }

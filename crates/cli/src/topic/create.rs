@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use types::{ErrorCode, NodeId, PartitionIndex};
 
-use super::{NOTE, OWNER, explain_ownership, parse_setting, replication_factor};
+use super::{NOTE, OWNER, explain_ownership, once, parse_setting, replication_factor};
 use crate::failure::Failure;
 use crate::output::{Answer, Cell, Format, Section, Tone, print};
 use crate::session::{Connect, Session};
@@ -111,7 +111,8 @@ impl Create {
         self.connect.run(async |session| {
             let mut answer = TopicCreation { dry_run: self.dry_run, topics: Vec::new() };
             let mut failures = Vec::new();
-            for name in &self.topics {
+            let names = once(&self.topics);
+            for name in &names {
                 match self.create(&session, name).await {
                     Ok(created) => answer.topics.push(created),
                     Err(failure) => failures.push(failure),
@@ -120,7 +121,7 @@ impl Create {
             if !answer.topics.is_empty() {
                 print(&answer, self.format.output)?;
             }
-            Failure::of_many("create topics", self.topics.len(), failures)
+            Failure::of_many("create topics", names.len(), failures)
         })
     }
 

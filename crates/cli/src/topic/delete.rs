@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use types::ErrorCode;
 
-use super::{offsets_of, size_of, sizes};
+use super::{offsets_of, once, size_of, sizes};
 use crate::failure::Failure;
 use crate::live_names;
 use crate::output::{Answer, Cell, Format, Section, print};
@@ -103,14 +103,15 @@ impl Delete {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         self.connect.run(async |session| {
             let mut found = Vec::new();
-            for name in &self.topics {
+            let names = once(&self.topics);
+            for name in &names {
                 match session.client.topic_now(name, false).await {
                     Ok(topic) => found.push(topic),
                     Err(error) if self.if_exists && error.code() == Some(ErrorCode::UnknownTopicOrPartition) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
-            let planned = TopicDeletion::of(self.dry_run, self.plan(&session, &found).await?);
+            let planned = TopicDeletion::of(self.dry_run, plan(&session, &names, &found).await?);
             if self.dry_run {
                 return print(&planned, self.format.output);
             }
@@ -119,31 +120,6 @@ impl Delete {
             }
             self.delete(&session, planned).await
         })
-    }
-
-    async fn plan(&self, session: &Session, found: &[std::sync::Arc<Topic>]) -> Result<Vec<Deleted>, Failure> {
-        let topics: Vec<&Topic> = found.iter().map(|topic| topic.as_ref()).collect();
-        let offsets = offsets_of(session, &topics).await?;
-        let bytes = if topics.is_empty() { Default::default() } else { sizes(session).await? };
-        let planned = self.topics.iter().map(|name| {
-            let Some(topic) = topics.iter().find(|topic| topic.name.as_ref() == name) else {
-                let topic = name.clone();
-                return Deleted { topic, partitions: 0, records: None, size_bytes: None, outcome: GONE };
-            };
-            let of_topic: Vec<u64> = offsets
-                .iter()
-                .filter(|(at, _)| at.topic.as_ref() == name)
-                .map(|(_, (start, end))| u64::try_from(end.records_since(*start)).unwrap_or(0))
-                .collect();
-            Deleted {
-                topic: name.clone(),
-                partitions: topic.partitions.len() as u64,
-                records: (of_topic.len() == topic.partitions.len()).then(|| of_topic.iter().sum()),
-                size_bytes: size_of(topic, &bytes),
-                outcome: "would be deleted",
-            }
-        });
-        Ok(planned.collect())
     }
 
     async fn delete(&self, session: &Session, planned: TopicDeletion) -> Result<(), Failure> {
@@ -176,8 +152,34 @@ impl Delete {
         if !done.is_empty() {
             print(&TopicDeletion::of(false, done), self.format.output)?;
         }
-        Failure::of_many("delete topics", self.topics.len(), failures)
+        Failure::of_many("delete topics", planned.topics.len(), failures)
     }
+}
+
+/// What is there of each name.
+async fn plan(session: &Session, names: &[&str], found: &[std::sync::Arc<Topic>]) -> Result<Vec<Deleted>, Failure> {
+    let topics: Vec<&Topic> = found.iter().map(|topic| topic.as_ref()).collect();
+    let offsets = offsets_of(session, &topics).await?;
+    let bytes = if topics.is_empty() { Default::default() } else { sizes(session).await? };
+    let planned = names.iter().map(|&name| {
+        let Some(topic) = topics.iter().find(|topic| topic.name.as_ref() == name) else {
+            let topic = name.to_owned();
+            return Deleted { topic, partitions: 0, records: None, size_bytes: None, outcome: GONE };
+        };
+        let of_topic: Vec<u64> = offsets
+            .iter()
+            .filter(|(at, _)| at.topic.as_ref() == name)
+            .map(|(_, (start, end))| u64::try_from(end.records_since(*start)).unwrap_or(0))
+            .collect();
+        Deleted {
+            topic: name.to_owned(),
+            partitions: topic.partitions.len() as u64,
+            records: (of_topic.len() == topic.partitions.len()).then(|| of_topic.iter().sum()),
+            size_bytes: size_of(topic, &bytes),
+            outcome: "would be deleted",
+        }
+    });
+    Ok(planned.collect())
 }
 
 fn question(planned: &TopicDeletion) -> String {
