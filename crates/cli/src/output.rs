@@ -11,7 +11,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::{Args, ValueEnum};
-use comfy_table::{Attribute, Cell as TableCell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell as TableCell, Color, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -167,16 +167,15 @@ fn document<A: Answer>(answer: &A) -> Result<Value, Failure> {
     Ok(Value::Object(document))
 }
 
-/// Columns of a terminal below which cells are not folded: they would be columns of single letters.
-const TABLE_COLUMNS_MIN: u16 = 40;
+/// Words up to this length are never broken: numbers, times and ids can then be read and copied.
+const WORD_COLUMNS_MAX: usize = 24;
+
+/// Columns between two columns of a table; one where that saves folding.
+const GAP_COLUMNS: u16 = 2;
 
 fn table(section: &Section, colour: bool) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    // A terminal that tells no width, or one too narrow for any table, gets lines as long as they are.
-    if table.width().is_none_or(|width| TABLE_COLUMNS_MIN <= width) {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-    }
     if colour {
         table.enforce_styling();
     }
@@ -200,7 +199,92 @@ fn table(section: &Section, colour: bool) -> String {
         }
         Section::Text(text) => return format!("{}\n", text.trim_end()),
     }
+    // A terminal that tells no width, or one too narrow for the words, gets lines as long as they are.
+    let layout = table.width().and_then(|width| layout(&wishes(section), width));
+    let gap = layout.as_ref().map_or(GAP_COLUMNS, |(gap, _)| *gap);
+    let last = table.column_count().saturating_sub(1);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, if index < last { gap } else { 0 }));
+    }
+    if let Some((_, widths)) = layout {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        for (column, width) in table.column_iter_mut().zip(widths) {
+            let width = width + column.padding_width();
+            column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width)));
+        }
+    }
     format!("{}\n", table.trim_fmt())
+}
+
+/// What a column of a table would take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Wish {
+    /// Its longest word, or the most that a word is kept whole for.
+    min: u16,
+    /// Its longest cell.
+    max: u16,
+}
+
+impl Wish {
+    fn widen(&mut self, cell: &str) {
+        let columns = |text: &str| u16::try_from(text.chars().count()).unwrap_or(u16::MAX);
+        let word = cell.split(' ').map(|word| columns(word).min(WORD_COLUMNS_MAX as u16)).max().unwrap_or(0);
+        self.min = self.min.max(word);
+        self.max = self.max.max(cell.lines().map(columns).max().unwrap_or(0));
+    }
+}
+
+fn wishes(section: &Section) -> Vec<Wish> {
+    let mut wishes = Vec::new();
+    let mut row = |cells: &mut dyn Iterator<Item = &str>| {
+        for (index, cell) in cells.enumerate() {
+            if index == wishes.len() {
+                wishes.push(Wish::default());
+            }
+            wishes[index].widen(cell);
+        }
+    };
+    match section {
+        Section::Rows { heads, rows } => {
+            row(&mut heads.iter().map(String::as_str));
+            for cells in rows {
+                row(&mut cells.iter().map(|cell| cell.text.as_str()));
+            }
+        }
+        Section::Facts(facts) => {
+            for (name, value) in facts {
+                row(&mut [name.as_str(), value.text.as_str()].into_iter());
+            }
+        }
+        Section::Text(_) => {}
+    }
+    wishes
+}
+
+/// The columns between two columns, and how wide each of these is, in `width` for all of it: as wide as its words at
+/// least, and what is left is shared evenly among those that want more. `None` when not even the words fit.
+fn layout(wishes: &[Wish], width: u16) -> Option<(u16, Vec<u16>)> {
+    let gaps = u16::try_from(wishes.len()).ok()?.saturating_sub(1);
+    let left = |gap: u16, of: fn(&Wish) -> u16| {
+        let taken = wishes.iter().try_fold(gaps.checked_mul(gap)?, |sum, wish| sum.checked_add(of(wish)))?;
+        width.checked_sub(taken)
+    };
+    let is_tight = left(GAP_COLUMNS, |wish| wish.max).is_none() && left(1, |wish| wish.max).is_some();
+    let gap = if is_tight { 1 } else { GAP_COLUMNS };
+    let mut left = left(gap, |wish| wish.min)?;
+    let mut widths: Vec<u16> = wishes.iter().map(|wish| wish.min).collect();
+    loop {
+        let wanting: Vec<usize> = (0..wishes.len()).filter(|&index| widths[index] < wishes[index].max).collect();
+        if wanting.is_empty() || left == 0 {
+            return Some((gap, widths));
+        }
+        let share = (left / wanting.len() as u16).max(1);
+        for index in wanting {
+            let more = share.min(wishes[index].max - widths[index]).min(left);
+            widths[index] += more;
+            left -= more;
+        }
+    }
 }
 
 fn lines(section: &Section) -> String {
@@ -266,6 +350,25 @@ mod tests {
     fn pipes_get_one_line_a_row_whatever_the_cells_hold() {
         assert_eq!(rendered(Output::Wide, false, false), "total\t14\n\nname\tsize\na b\t7 B\nyes\t7 B\n");
         assert!(rendered(Output::Table, true, false).contains("NAME"));
+    }
+
+    #[test]
+    fn columns_are_folded_between_words_and_not_at_all_where_those_do_not_fit() {
+        let section = Section::rows(
+            &["name", "why"],
+            [vec!["partition", "because of a reason"], vec!["p", &"x".repeat(WORD_COLUMNS_MAX + 6)]],
+        );
+        let wishes = wishes(&section);
+        assert_eq!(wishes, [Wish { min: 9, max: 9 }, Wish { min: 24, max: 30 }]);
+        assert_eq!(layout(&wishes, 80), Some((2, vec![9, 30])));
+        assert_eq!(layout(&wishes, 40), Some((1, vec![9, 30])));
+        assert_eq!(layout(&wishes, 36), Some((2, vec![9, 25])));
+        assert_eq!(layout(&wishes, 35), Some((2, vec![9, 24])));
+        assert_eq!(layout(&wishes, 34), None);
+        // What is left goes to those that want it, to its last column.
+        let wish = |min, max| Wish { min, max };
+        assert_eq!(layout(&[wish(1, 50), wish(1, 3), wish(1, 50)], 30), Some((2, vec![12, 3, 11])));
+        assert_eq!(layout(&[], 10), Some((2, Vec::new())));
     }
 
     #[test]

@@ -92,7 +92,7 @@ fn topics_are_made_listed_described_changed_and_deleted() {
     let described = cluster.json(&["topic", "describe", "orders"]);
     let topic = &described["topics"][0];
     assert_eq!((&described["schema"], &described["version"]), (&"topic.describe".into(), &1.into()));
-    assert_eq!((&topic["records"], &topic["durability"]), (&20.into(), &"replicated".into()));
+    assert_eq!((&topic["records"], &topic["durability"]), (&20.into(), &"cached".into()));
     let first = &topic["partitions"][0];
     assert_eq!((&first["log_end_offset"], &first["leader"], &first["in_sync"][0]), (&20.into(), &1.into(), &1.into()));
     assert!(20_000 < first["size_bytes"].as_u64().expect("a size"), "{first}");

@@ -1,9 +1,12 @@
 //! How far a long run is, with its rate and the time left, on stderr while that is a terminal of its own.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use crate::units;
 
 /// Shows nothing before a run has lasted so long: short ones need no bar.
 const DELAY: Duration = Duration::from_millis(700);
@@ -37,15 +40,22 @@ impl Progress {
         bar.set_draw_target(ProgressDrawTarget::hidden());
         let template = match (unit, total.is_some()) {
             (Unit::Records, true) => {
-                "{percent:>3} % [{bar:30}] {human_pos} of {human_len} records, {per_sec}, {eta} left{msg}"
+                "{percent:>3} % [{bar:16}] {human_pos} of {human_len} records, {records_per_s}, {eta} left{msg}"
             }
-            (Unit::Records, false) => "{spinner} {human_pos} records, {per_sec}, {elapsed}{msg}",
+            (Unit::Records, false) => "{spinner} {human_pos} records, {records_per_s}, {elapsed}{msg}",
             (Unit::Bytes, true) => {
-                "{percent:>3} % [{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left{msg}"
+                "{percent:>3} % [{bar:16}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left{msg}"
             }
             (Unit::Bytes, false) => "{spinner} {bytes}, {bytes_per_sec}, {elapsed}{msg}",
         };
-        let style = ProgressStyle::with_template(template).expect("a known template").progress_chars("=> ");
+        // The bar leaves room for the rest in 80 columns.
+        let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{}/s", units::count(state.per_sec() as u64));
+        };
+        let style = ProgressStyle::with_template(template)
+            .expect("a known template")
+            .with_key("records_per_s", rate)
+            .progress_chars("=> ");
         bar.set_style(style);
         Self { bar, began: std::time::Instant::now(), shown }
     }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use types::{NodeId, Offset, TopicPartition};
 
-use super::{NOTE, OWNER, offsets_of, replication_factor};
+use super::{NOTE, OWNER, offsets_of, once, replication_factor};
 use crate::config::describe::{Setting, settings_section};
 use crate::failure::Failure;
 use crate::live_names;
@@ -66,7 +66,7 @@ struct Described {
     owner: Option<String>,
     /// A line about it, likewise.
     note: Option<String>,
-    /// `durable`, `interval` or `replicated`.
+    /// `durable`, `interval`, `replicated`, or `cached` where that would mean the page cache of one replica.
     durability: &'static str,
     /// What that means for acked records.
     durability_words: String,
@@ -142,7 +142,8 @@ impl Describe {
         self.connect.run(async |session| {
             let mut answer = TopicDescription { topics: Vec::new() };
             let mut failures = Vec::new();
-            for name in &self.topics {
+            let names = once(&self.topics);
+            for name in &names {
                 match self.describe(&session, name).await {
                     Ok(described) => answer.topics.push(described),
                     Err(failure) => failures.push(failure),
@@ -151,7 +152,7 @@ impl Describe {
             if !answer.topics.is_empty() {
                 print(&answer, self.format.output)?;
             }
-            Failure::of_many("describe topics", self.topics.len(), failures)
+            Failure::of_many("describe topics", names.len(), failures)
         })
     }
 
@@ -247,12 +248,12 @@ fn durability<'a>(replicas: u64, setting: &dyn Fn(&str) -> Option<&'a str>) -> (
     // Kafka writes "never" as the largest long.
     let bound = |name: &str| setting(name)?.parse::<u64>().ok().filter(|&value| value < i64::MAX as u64);
     let acked = match (replicas, setting("min.insync.replicas").unwrap_or("1")) {
-        (0 | 1, _) => "acked from the page cache of its one replica: survives kill -9".to_owned(),
+        (0 | 1, _) => "acked from the page cache of its only replica: survives kill -9".to_owned(),
         (_, min) => format!("acks=all is answered from the page cache of every replica in sync, at least {min}"),
     };
     match (bound("flush.messages"), bound("flush.ms")) {
         (Some(1), _) => ("durable", "acked after fsync: survives a power cut".to_owned()),
-        (None, None) if replicas <= 1 => ("replicated", format!("{acked}, not a power cut")),
+        (None, None) if replicas <= 1 => ("cached", format!("{acked}, not a power cut")),
         (None, None) => ("replicated", acked),
         (records, millis) => {
             let parts = [
@@ -327,6 +328,7 @@ impl Described {
             sections.push(settings_section(&shown, false));
         }
         sections.push(self.partitions_section(wide));
+        sections.push(self.retention_section());
         sections
     }
 
@@ -338,7 +340,6 @@ impl Described {
         if self.skew.is_some() {
             heads.extend(["bytes/s", "records/s"]);
         }
-        heads.extend(["recovery point", "next deletable", "kept because"]);
         let rows = self.partitions.iter().map(|partition| {
             let number = |number: Option<String>| Cell::from(number.unwrap_or_else(|| "-".to_owned()));
             let nodes = |nodes: &[i32]| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -364,13 +365,24 @@ impl Described {
                 cells.push(number(partition.appended_bytes_per_s.map(units::bytes)));
                 cells.push(number(partition.appended_records_per_s.map(units::count)));
             }
-            cells.push(number(partition.recovery_point.map(|offset| offset.to_string())));
-            let next = partition.next_deletable.as_ref();
-            cells.push(number(next.and_then(NextDeletable::words)));
-            cells.push(number(next.map(|next| next.kept_because.clone())));
             cells
         });
         Section::rows(&heads, rows)
+    }
+
+    /// What of each partition is safe on disk, and what goes next: long words, so apart from the numbers.
+    fn retention_section(&self) -> Section {
+        let rows = self.partitions.iter().map(|partition| {
+            let known = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+            let next = partition.next_deletable.as_ref();
+            vec![
+                partition.partition.to_string(),
+                known(partition.recovery_point.map(|offset| offset.to_string())),
+                known(next.and_then(NextDeletable::words)),
+                known(next.map(|next| next.kept_because.clone())),
+            ]
+        });
+        Section::rows(&["partition", "recovery point", "next deletable", "kept because"], rows)
     }
 }
 
@@ -416,7 +428,7 @@ mod tests {
         let never = "9223372036854775807";
         assert_eq!(words(1, &[("flush.messages", "1")]).0, "durable");
         let (mode, text) = words(1, &[("flush.messages", never), ("flush.ms", never)]);
-        assert_eq!((mode, text.ends_with("not a power cut")), ("replicated", true));
+        assert_eq!((mode, text.ends_with("not a power cut")), ("cached", true));
         let (mode, text) = words(3, &[("min.insync.replicas", "2")]);
         assert_eq!((mode, text.ends_with("at least 2")), ("replicated", true));
         let (mode, text) = words(1, &[("flush.messages", "1000"), ("flush.ms", "5000")]);
