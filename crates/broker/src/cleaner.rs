@@ -12,6 +12,7 @@ use storage::FileName;
 use storage::compaction::CleanedFiles;
 use types::ShardId;
 
+use crate::log_dirs::Place;
 use crate::mail::Mail;
 use crate::partition::Partition;
 use crate::shard_state::ShardState;
@@ -19,6 +20,7 @@ use crate::shard_state::ShardState;
 /// Writes `.cleaned` files in a partition's folder, no faster than allowed.
 struct Cleaned {
     folder: PathBuf,
+    place: Arc<Place>,
     open: Vec<(FileName, LogFile, u64)>,
     throttle: Option<Throttle>,
 }
@@ -46,6 +48,7 @@ impl CleanedFiles for Cleaned {
             throttle.pass(bytes.len());
         }
         if !self.open.iter().any(|(name, ..)| *name == file) {
+            self.place.check()?;
             let path = self.folder.join(file.to_string());
             // What an interrupted compaction left is worth nothing.
             match fs::remove_file(&path) {
@@ -100,7 +103,7 @@ fn begin(state: &Rc<ShardState>, partition: &Rc<Partition>) -> bool {
         move || {
             let files = FileDir::new(&folder);
             let throttle = throttle.map(|bytes_per_s| Throttle { bytes_per_s, began: Instant::now(), bytes: 0 });
-            let mut cleaned = Cleaned { folder, open: Vec::new(), throttle };
+            let mut cleaned = Cleaned { folder, place: Arc::clone(&dir.place), open: Vec::new(), throttle };
             let outcome = job.run(&files, &mut cleaned);
             dir.end_cleaning();
             let finish = move |state: &Rc<ShardState>| {

@@ -9,6 +9,8 @@ use shard::file::{atomic_write_blocking, sync_dir_blocking};
 use shard::{LogFile, OpenMode};
 use storage::Effect;
 
+use crate::log_dirs::Place;
+
 /// How long file work waits for a descriptor before it asks again.
 pub(crate) const DESCRIPTORS_RETRY: Duration = Duration::from_millis(100);
 
@@ -19,7 +21,13 @@ pub(crate) fn lacks_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24))
 }
 
-/// Carries out one effect in `folder`, the partition's. Returns 0.
+/// As [`run`], where a running node does it: only while the log directory is the one that it locked.
+pub(crate) fn run_at(place: &Place, folder: &Path, effect: &Effect) -> io::Result<usize> {
+    place.check()?;
+    run(folder, effect)
+}
+
+/// Carries out one effect in `folder`, the partition's. Returns the bytes written, 0 for what writes none.
 pub(crate) fn run(folder: &Path, effect: &Effect) -> io::Result<usize> {
     loop {
         match run_once(folder, effect) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -43,7 +44,82 @@ pub(crate) struct LogDir {
     full: AtomicBool,
     refusal: Mutex<Option<String>>,
     refuses: AtomicBool,
-    _lock: File,
+    pub(crate) place: Arc<Place>,
+    _lock: DirLock,
+}
+
+/// The file that a node holds locked in each of its directories.
+const LOCK_FILE: &str = ".lock";
+
+/// ESTALE: the name leads to another directory than it did.
+const STALE: i32 = 116;
+
+/// A directory that this process alone may write to, until this is dropped.
+pub(crate) struct DirLock {
+    place: Arc<Place>,
+    /// Locked as long as it is open.
+    _file: File,
+}
+
+/// The directory that was locked, told from another one of its name.
+///
+/// A lock is of a file, not of a name: whoever deletes the directory and makes it again, or mounts something over it,
+/// takes the name from under a running node, and a second node can lock the new one. Files are opened by name, so the
+/// first node asks [`Self::check`] before it does file work there.
+pub(crate) struct Place {
+    lock_file: PathBuf,
+    /// Device and inode of the lock file.
+    identity: (u64, u64),
+}
+
+impl DirLock {
+    /// Makes `dir` if need be, and locks it.
+    pub(crate) fn take(dir: &Path) -> Result<Self, LogDirError> {
+        let fault = |what| move |source| LogDirError::Io { path: dir.to_owned(), what, source };
+        fs::create_dir_all(dir).map_err(fault("cannot be made"))?;
+        let path = dir.join(LOCK_FILE);
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(fault("its lock file cannot be opened"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(LogDirError::Locked { path: dir.to_owned() }),
+            Err(fs::TryLockError::Error(source)) => return Err(fault("cannot be locked")(source)),
+        }
+        let identity = file.metadata().map(|found| identity_of(&found)).map_err(fault("cannot be locked"))?;
+        let place = Arc::new(Place { lock_file: path, identity });
+        // Between opening and locking somebody may have deleted it.
+        place.check().map_err(fault("was replaced just now"))?;
+        Ok(Self { place, _file: file })
+    }
+
+    /// What it is a lock of.
+    pub(crate) fn place(&self) -> Arc<Place> {
+        Arc::clone(&self.place)
+    }
+}
+
+impl Place {
+    /// Whether it is what `dir` names now.
+    pub(crate) fn is_at(&self, dir: &Path) -> bool {
+        fs::metadata(dir.join(LOCK_FILE)).is_ok_and(|found| identity_of(&found) == self.identity)
+    }
+
+    /// Whether the directory's name still leads to what was locked.
+    ///
+    /// # Errors
+    /// ESTALE when it does not: nothing may be written there any more.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        match fs::metadata(&self.lock_file) {
+            Ok(found) if identity_of(&found) == self.identity => Ok(()),
+            Ok(_) => Err(io::Error::from_raw_os_error(STALE)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::from_raw_os_error(STALE)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn identity_of(file: &fs::Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 /// Why a log directory cannot be used; says what to do.
@@ -78,21 +154,9 @@ pub enum LogDirError {
 }
 
 impl LogDir {
-    /// Takes `path` for this node, alone: makes it if need be, locks it, and finds out how the last node here ended.
-    pub(crate) fn open(path: &Path, id: DirectoryId) -> Result<Self, LogDirError> {
+    /// Takes `path`, locked by `lock`, for this node: finds out how the last node here ended.
+    pub(crate) fn open(path: &Path, lock: DirLock, id: DirectoryId) -> Result<Self, LogDirError> {
         let fault = |what| move |source| LogDirError::Io { path: path.to_owned(), what, source };
-        fs::create_dir_all(path).map_err(fault("cannot be made"))?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.join(".lock"))
-            .map_err(fault("its lock file cannot be opened"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(LogDirError::Locked { path: path.to_owned() }),
-            Err(fs::TryLockError::Error(source)) => return Err(fault("cannot be locked")(source)),
-        }
         let identity = mount_identity(path);
         let last = fs::read_to_string(path.join(IDENTITY_FILE)).unwrap_or_default();
         let (last_identity, stopped_cleanly) = match last.trim().strip_suffix(CLEAN) {
@@ -146,6 +210,7 @@ impl LogDir {
             full: AtomicBool::new(false),
             refusal: Mutex::new(None),
             refuses: AtomicBool::new(false),
+            place: lock.place(),
             _lock: lock,
         })
     }
@@ -165,8 +230,10 @@ impl LogDir {
     }
 
     fn write_identity(&self, text: &str) -> Result<(), LogDirError> {
-        shard::file::atomic_write_blocking(&self.path, IDENTITY_FILE, text.as_bytes()).map_err(|source| {
-            LogDirError::Io { path: self.path.clone(), what: "its identity cannot be written", source }
+        write_identity(&self.path, &self.place, text).map_err(|source| LogDirError::Io {
+            path: self.path.clone(),
+            what: "its identity cannot be written",
+            source,
         })
     }
 
@@ -248,13 +315,14 @@ impl LogDir {
         self.refuses.store(refuses, Ordering::Relaxed);
     }
 
-    /// The disk failed: nothing more is acked here until a restart. Whether that is news.
+    /// The disk or the directory failed: nothing more is acked here until a restart. Whether that is news.
     pub(crate) fn poison(&self, reason: String) -> bool {
         let is_news = !self.is_poisoned();
-        if is_news {
-            let path = self.path.clone();
+        // In another's place there is nothing to note.
+        if is_news && self.place.check().is_ok() {
+            let (path, place) = (self.path.clone(), Arc::clone(&self.place));
             let written = move || {
-                if let Err(error) = shard::file::atomic_write_blocking(&path, IDENTITY_FILE, POISONED.as_bytes()) {
+                if let Err(error) = write_identity(&path, &place, POISONED) {
                     tracing::error!(
                         dir = %path.display(), %error,
                         "the failure cannot be noted on the disk either: reboot before this directory is used again"
@@ -266,7 +334,9 @@ impl LogDir {
             }
         }
         self.full.store(false, Ordering::Relaxed);
-        self.refuse(Some(format!("the disk failed, and the node must be restarted once it is repaired: {reason}")));
+        self.refuse(Some(format!(
+            "no records are taken here until the cause is gone and the node restarted: {reason}"
+        )));
         is_news
     }
 
@@ -278,6 +348,20 @@ impl LogDir {
     /// The free bytes that are kept here: as configured, or the smaller of 1 GiB and 5 %.
     pub(crate) fn reserve_bytes(&self, configured: Option<u64>, space: Space) -> u64 {
         configured.unwrap_or_else(|| (space.total_bytes / 20).min(1 << 30))
+    }
+
+    /// Looks whether the directory still is the one that was locked. If not, that poisons it; whether that is news.
+    pub(crate) fn check_place(&self) -> bool {
+        let Err(error) = self.place.check() else { return false };
+        let is_news = self.poison(format!("{} was deleted or replaced under the node: {error}", self.path.display()));
+        if is_news {
+            tracing::error!(
+                dir = %self.path.display(), %error,
+                "the log directory was deleted or replaced under the node, which takes no more records there: stop it \
+                 and find out who has the directory now"
+            );
+        }
+        is_news
     }
 
     /// Compares the free space with the reserve; refuses or heals.
@@ -332,6 +416,11 @@ impl LogDir {
     }
 }
 
+fn write_identity(dir: &Path, place: &Place, text: &str) -> io::Result<()> {
+    place.check()?;
+    shard::file::atomic_write_blocking(dir, IDENTITY_FILE, text.as_bytes())
+}
+
 /// Whether the last node of ours that wrote to the log directory `path` stopped cleanly, and none runs there now.
 pub(crate) fn was_stopped_cleanly(path: &Path) -> bool {
     fs::read_to_string(path.join(IDENTITY_FILE)).is_ok_and(|text| text.trim().ends_with(CLEAN))
@@ -382,10 +471,11 @@ mod tests {
     fn failed_disk_is_not_trusted_at_the_next_start() {
         let path = std::env::temp_dir().join(format!("ringlog-poison-{}", std::process::id()));
         let id = DirectoryId::from_bytes([7; 16]);
-        let dir = LogDir::open(&path, id).expect("a new directory");
+        let open = || LogDir::open(&path, DirLock::take(&path).expect("free"), id);
+        let dir = open().expect("a new directory");
         dir.mark_in_use().expect("writable");
         drop(dir);
-        let dir = LogDir::open(&path, id).expect("a known directory");
+        let dir = open().expect("a known directory");
         let lives = mount_identity(&path).map_or(LastStop::PowerLost, |_| LastStop::ProcessDied);
         assert_eq!(dir.last_stop, lives, "a process that died leaves the page cache");
         assert!(dir.poison("test: EIO".to_owned()));
@@ -395,10 +485,46 @@ mod tests {
         waits.recv().expect("the note is written before this job");
         dir.mark_clean().expect("does nothing");
         drop(dir);
-        let dir = LogDir::open(&path, id).expect("the same directory");
+        let dir = open().expect("the same directory");
         assert_eq!(dir.last_stop, LastStop::PowerLost);
         drop(dir);
         fs::remove_dir_all(&path).expect("ours");
+    }
+
+    /// `rm -rf` and a new node under the same name; the same with `mv`; and nobody there at all.
+    #[test]
+    fn a_directory_that_was_replaced_is_not_written_to() {
+        let path = std::env::temp_dir().join(format!("ringlog-replaced-{}", std::process::id()));
+        let aside = path.with_extension("aside");
+        let id = DirectoryId::from_bytes([7; 16]);
+        let open = || LogDir::open(&path, DirLock::take(&path).expect("free"), id).expect("usable");
+        let identity = || fs::read_to_string(path.join(IDENTITY_FILE)).ok();
+        let replacements: [fn(&Path, &Path) -> io::Result<()>; 2] =
+            [|path, _| fs::remove_dir_all(path), |path, aside| fs::rename(path, aside)];
+        for replace in replacements {
+            let first = open();
+            first.mark_in_use().expect("writable");
+            assert!(!first.check_place() && !first.is_poisoned());
+            assert!(matches!(DirLock::take(&path), Err(LogDirError::Locked { .. })));
+            replace(&path, &aside).expect("ours");
+            assert_eq!(first.place.check().map_err(|error| error.raw_os_error()), Err(Some(STALE)), "nobody there");
+            let second = open();
+            assert!(first.check_place(), "news");
+            assert!(!first.check_place(), "told once");
+            assert!(first.refusal().is_some_and(|why| why.contains("deleted or replaced")), "{:?}", first.refusal());
+            first.mark_in_use().expect_err("not its own");
+            first.mark_clean().expect("does nothing");
+            let (noted, waits) = std::sync::mpsc::channel();
+            first.maintenance.post(move || noted.send(()).expect("the test waits")).expect("room in the queue");
+            waits.recv().expect("the note that it is poisoned would be written before this job");
+            drop(first);
+            assert_eq!(identity(), None, "the second node's directory is as that one left it");
+            second.mark_in_use().expect("its own");
+            assert!(!second.check_place());
+            drop(second);
+            fs::remove_dir_all(&path).expect("ours");
+        }
+        fs::remove_dir_all(&aside).expect("ours");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use types::{DirectoryId, TopicId};
 
 use crate::config::Config;
-use crate::log_dirs::{LogDir, LogDirError};
+use crate::log_dirs::{DirLock, LogDir, LogDirError};
 
 const FILE: &str = "meta.properties";
 
@@ -29,10 +29,11 @@ struct MetaProperties {
 pub(crate) fn open_log_dirs(config: &Config) -> Result<(Arc<str>, LogDirs), LogDirError> {
     let mut known = Vec::new();
     for path in &config.log_dirs {
-        known.push(read(path)?);
+        let lock = DirLock::take(path)?;
+        known.push((lock, read(path)?));
     }
     let mut cluster: Option<String> = None;
-    for (path, meta) in config.log_dirs.iter().zip(&known) {
+    for (path, (_, meta)) in config.log_dirs.iter().zip(&known) {
         let Some(meta) = meta else { continue };
         let foreign = |reason: String| LogDirError::Foreign { path: path.clone(), reason };
         if meta.node_id != config.node_id.value() {
@@ -57,12 +58,12 @@ pub(crate) fn open_log_dirs(config: &Config) -> Result<(Arc<str>, LogDirs), LogD
         None => TopicId::from_random(random()?).to_string(),
     };
     let mut dirs = Vec::new();
-    for (path, meta) in config.log_dirs.iter().zip(known) {
+    for (path, (lock, meta)) in config.log_dirs.iter().zip(known) {
         let id = match &meta {
             Some(meta) => meta.directory_id,
             None => DirectoryId::from_bytes(TopicId::from_random(random()?).bytes()),
         };
-        let dir = LogDir::open(path, id)?;
+        let dir = LogDir::open(path, lock, id)?;
         if meta.is_none() {
             let text = format!("version=1\ncluster.id={cluster}\nnode.id={}\ndirectory.id={id}\n", config.node_id);
             shard::file::atomic_write_blocking(path, FILE, text.as_bytes()).map_err(|source| LogDirError::Io {

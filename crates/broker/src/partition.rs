@@ -699,6 +699,7 @@ impl Partition {
         if let Some((_, file)) = inner.files.iter().find(|(open, _)| *open == name) {
             return Ok(Arc::clone(file));
         }
+        self.log_dir.place.check()?;
         let file = Arc::new(LogFile::open_blocking(self.path(name), OpenMode::ReadWrite)?);
         if inner.files.len() >= types::limits::PARTITION_FILES_OPEN_MAX {
             inner.files.remove(0);

@@ -536,7 +536,9 @@ impl ShardState {
     pub(crate) fn file_work(self: &Rc<Self>, token: RequestToken, dir: &LogDir, folder: PathBuf, effect: Effect) {
         let completer = self.completer.clone();
         let thread = if matches!(effect, Effect::Delete { .. }) { &dir.maintenance } else { dir.files(&folder) };
-        let posted = thread.post(move || completer.complete(token.to_u64(), file_work::run(&folder, &effect)));
+        let place = Arc::clone(&dir.place);
+        let work = move || completer.complete(token.to_u64(), file_work::run_at(&place, &folder, &effect));
+        let posted = thread.post(work);
         if posted.is_err() {
             self.complete_later(token, Err(io::Error::other("the maintenance thread's queue is full")));
         }
@@ -808,8 +810,10 @@ impl ShardState {
         // By the thread that does this folder's other work: after what the old topic ordered there, and before the first
         // file of a new topic of the same name. Taking the records off the disk can wait behind a compaction.
         let maintenance = partition.log_dir.maintenance.clone();
+        let place = Arc::clone(&partition.log_dir.place);
         let put_aside = move || {
-            if file_work::put_aside(&folder, &gone)
+            if place.check().is_ok()
+                && file_work::put_aside(&folder, &gone)
                 && maintenance.post(move || file_work::remove_folder(&gone)).is_err()
             {
                 tracing::warn!(
@@ -846,6 +850,9 @@ impl ShardState {
         let is_due = |every_s: u64| last_s / every_s.max(1) != now_s / every_s.max(1);
         if self.id.index() == 0 {
             for dir in self.node.log_dirs.iter() {
+                if dir.check_place() {
+                    self.give_up_leadership(dir);
+                }
                 dir.check_space(self.node.config.disk_reserve_bytes);
             }
         }

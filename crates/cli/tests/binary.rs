@@ -4,8 +4,9 @@ mod nodes;
 
 use std::net::TcpStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use nodes::{ANY_PORT, Folder, Running, run};
+use nodes::{ANY_PORT, Folder, PATIENCE, Running, run};
 
 #[test]
 fn a_node_serves_says_what_it_uses_and_stops_on_sigterm() {
@@ -66,6 +67,23 @@ fn a_second_node_on_the_same_data_is_refused_with_the_reason() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr.contains("in use by another process"), "{stderr}");
     assert_eq!(node.stop().0, Some(0));
+}
+
+#[test]
+fn a_node_whose_data_is_deleted_under_it_says_so_and_makes_nothing_in_its_place() {
+    let folder = Folder::new("deleted");
+    let node = Running::start(&folder, &ANY_PORT, &[]);
+    let data = folder.join("ringlog-data");
+    std::fs::remove_dir_all(&data).expect("ours");
+    let began = Instant::now();
+    while !node.get("/health/ready").contains("deleted or replaced under the node") {
+        assert!(began.elapsed() < PATIENCE, "{}", node.get("/health/ready"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let (code, log) = node.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("the log directory was deleted or replaced"), "{log}");
+    assert!(!data.exists(), "the name belongs to somebody else now");
 }
 
 #[test]

@@ -125,13 +125,14 @@ impl IoFault {
     /// EIO.
     pub const DEVICE: Self = Self { kind: IoFaultKind::Device, errno: 5 };
 
-    /// Sorts an errno: EIO (5), ENXIO (6), ENODEV (19), EROFS (30), EUCLEAN (117), EREMOTEIO (121) blame the device;
+    /// Sorts an errno: EIO (5), ENXIO (6), ENODEV (19), EROFS (30), ESTALE (116), EUCLEAN (117), EREMOTEIO (121) blame the
+    /// device;
     /// ENOSPC (28), EDQUOT (122), EFBIG (27) the space.
     #[must_use]
     pub const fn from_errno(errno: i32) -> Self {
         let kind = match errno {
             27 | 28 | 122 => IoFaultKind::DiskFull,
-            5 | 6 | 19 | 30 | 117 | 121 => IoFaultKind::Device,
+            5 | 6 | 19 | 30 | 116 | 117 | 121 => IoFaultKind::Device,
             _ => IoFaultKind::Other,
         };
         Self { kind, errno }

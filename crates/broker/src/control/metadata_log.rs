@@ -12,7 +12,8 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use batch::BatchView;
 use bytes::BytesMut;
@@ -22,7 +23,7 @@ use shard::FileDir;
 use shard::file::{atomic_write_blocking, sync_dir_blocking};
 use storage::{
     AppendFault, CleanupPolicy, Effect, IoFault, LastStop, LogConfig, LogEvent, PartitionLog, ReadRange, ReadStep,
-    RecoveryHints,
+    RecoverFault, RecoveryHints,
 };
 use types::io::Dir;
 use types::limits::INFLATED_BATCH_BYTES_MAX;
@@ -30,6 +31,7 @@ use types::{LeaderEpoch, Now, Offset, PartitionIndex, TopicId, TopicPartition};
 
 use crate::config::MetadataLogConfig;
 use crate::file_work;
+use crate::log_dirs::Place;
 
 /// Bytes read at once when the log is read back.
 const READ_BYTES: u32 = 1024 * 1024;
@@ -37,6 +39,7 @@ const READ_BYTES: u32 = 1024 * 1024;
 /// The metadata log's folder, open.
 pub(super) struct MetadataLog {
     folder: PathBuf,
+    place: Arc<Place>,
     log: PartitionLog,
     /// The disk failed: nothing is written any more.
     poisoned: bool,
@@ -82,8 +85,13 @@ impl Kept {
 }
 
 impl MetadataLog {
-    /// Opens the folder, or makes it.
-    pub(super) fn open(config: &MetadataLogConfig, last_stop: LastStop, now: Now) -> Result<Self, MetadataLogFault> {
+    /// Opens the folder, or makes it. It lies in `place`.
+    pub(super) fn open(
+        config: &MetadataLogConfig,
+        place: Arc<Place>,
+        last_stop: LastStop,
+        now: Now,
+    ) -> Result<Self, MetadataLogFault> {
         let partition = TopicPartition::new(quorum::image::CLUSTER_METADATA_TOPIC, PartitionIndex::ZERO);
         let folder = config.dir.join(partition.to_string());
         fs::create_dir_all(&folder).map_err(file_fault("its folder cannot be made"))?;
@@ -91,12 +99,20 @@ impl MetadataLog {
         let hints = RecoveryHints { last_stop, accept_loss: false };
         let recovered =
             storage::recover(&FileDir::new(&folder), partition, log_config(config), &hints, now, &mut |_| {});
-        let recovered = recovered
-            .map_err(|fault| MetadataLogFault::Unusable { folder: folder.clone(), reason: fault.to_string() })?;
+        let recovered = recovered.map_err(|fault| {
+            let reason = match &fault {
+                RecoverFault::Io { .. } => format!("{fault}. Check the disk, then start again"),
+                RecoverFault::Corrupt { .. } => format!(
+                    "{fault}. What was on the disk once is not there now, as after damage, or when a second node wrote to \
+                     the folder. It is never cut, as topics would be gone: restore the folder from a backup"
+                ),
+            };
+            MetadataLogFault::Unusable { folder: folder.clone(), reason }
+        })?;
         for note in &recovered.report.notes {
             tracing::warn!(note, "metadata log recovered");
         }
-        let mut opened = Self { folder, log: recovered.log, poisoned: false };
+        let mut opened = Self { folder, place, log: recovered.log, poisoned: false };
         opened.run(now)?;
         Ok(opened)
     }
@@ -188,7 +204,7 @@ impl MetadataLog {
             while let Some(effect) = self.log.poll_effect() {
                 idle = false;
                 let op = effect.op();
-                let result = perform(&self.folder, effect).map_err(|error| IoFault::from(&error));
+                let result = self.perform(&effect).map_err(|error| IoFault::from(&error));
                 self.log.on_done(now, op, result);
             }
             while let Some(event) = self.log.poll_event() {
@@ -227,17 +243,22 @@ impl MetadataLog {
 
     /// Replaces `quorum-state`.
     pub(super) fn save_state(&self, bytes: &[u8]) -> Result<(), MetadataLogFault> {
-        atomic_write_blocking(&self.folder, election_state::FILE_NAME, bytes)
-            .map_err(file_fault("quorum-state cannot be written"))
+        self.replace(election_state::FILE_NAME, bytes).map_err(file_fault("quorum-state cannot be written"))
     }
 
     /// Writes a snapshot.
     pub(super) fn save_snapshot(&self, name: &str, bytes: &[u8]) -> Result<(), MetadataLogFault> {
-        atomic_write_blocking(&self.folder, name, bytes).map_err(file_fault("a snapshot cannot be written"))
+        self.replace(name, bytes).map_err(file_fault("a snapshot cannot be written"))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.place.check()?;
+        atomic_write_blocking(&self.folder, name, bytes)
     }
 
     /// Begins the log at `log_start`, and deletes the snapshots that end before it.
     pub(super) fn trim(&mut self, now: Now, log_start: Offset) -> Result<(), MetadataLogFault> {
+        self.place.check().map_err(file_fault("an old snapshot cannot be deleted"))?;
         for position in self.snapshots()?.into_iter().filter(|position| position.end < log_start) {
             let path = self.folder.join(snapshot::file_name(position));
             fs::remove_file(path).map_err(file_fault("an old snapshot cannot be deleted"))?;
@@ -264,6 +285,14 @@ impl MetadataLog {
     pub(super) fn close(&mut self, now: Now) -> Result<(), MetadataLogFault> {
         self.log.close(now);
         self.run(now).map(drop)
+    }
+
+    fn perform(&self, effect: &Effect) -> io::Result<usize> {
+        #[cfg(test)]
+        if let (Effect::Write { .. }, Some(errno)) = (effect, fault_injection::FAIL_WRITES.get()) {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        file_work::run_at(&self.place, &self.folder, effect)
     }
 
     fn read_from(&self, from: Offset, end: Offset) -> Result<Vec<u8>, MetadataLogFault> {
@@ -321,14 +350,6 @@ impl MetadataLog {
 fn whole_batch(bytes: &[u8]) -> Option<usize> {
     let size = BatchView::peek_size(bytes).ok()??;
     (size <= bytes.len() && size <= INFLATED_BATCH_BYTES_MAX).then_some(size)
-}
-
-fn perform(folder: &Path, effect: Effect) -> io::Result<usize> {
-    #[cfg(test)]
-    if let (Effect::Write { .. }, Some(errno)) = (&effect, fault_injection::FAIL_WRITES.get()) {
-        return Err(io::Error::from_raw_os_error(errno));
-    }
-    file_work::run(folder, &effect)
 }
 
 fn file_fault(what: &'static str) -> impl Fn(io::Error) -> MetadataLogFault {

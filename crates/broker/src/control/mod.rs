@@ -33,7 +33,7 @@ use types::{NodeId, PartitionIndex, ProducerId, ShardId, TopicId};
 use crate::config::{Config, Endpoint, Rules};
 use crate::handlers::api_versions::FEATURES;
 use crate::lifecycle::StartError;
-use crate::log_dirs::LogDir;
+use crate::log_dirs::{DirLock, LogDir};
 use crate::mail::Mail;
 use metadata_log::{MetadataLog, MetadataLogFault};
 pub(crate) use offline::OfflineControl;
@@ -183,7 +183,10 @@ pub(crate) fn start(spec: ControlSpec) -> Result<Control, StartError> {
 struct ControlThread {
     config: Arc<Config>,
     options: NodeOptions,
+    /// Where the metadata log lies, if that is a log directory.
     log_dir: Option<Arc<LogDir>>,
+    /// Of the directory it lies in otherwise.
+    _own_lock: Option<DirLock>,
     mailboxes: Mailboxes<Mail>,
     shards: u16,
     node: QuorumNode<Rules>,
@@ -215,10 +218,17 @@ impl ControlThread {
         let fault = |fault: &dyn std::fmt::Display| StartError::Control(fault.to_string());
         let now = shard::clock::read();
         let metadata = &config.metadata_log;
-        let log_dir = log_dirs.iter().find(|dir| dir.path == metadata.dir).map(Arc::clone);
-        // A directory of its own has no identity kept: the careful row of the recovery table holds.
-        let last_stop = log_dir.as_ref().map_or(LastStop::PowerLost, |dir| dir.last_stop);
-        let log = MetadataLog::open(metadata, last_stop, now).map_err(|error| fault(&error))?;
+        let log_dir = log_dirs.iter().find(|dir| dir.place.is_at(&metadata.dir)).map(Arc::clone);
+        let (own_lock, place, last_stop) = match &log_dir {
+            Some(dir) => (None, Arc::clone(&dir.place), dir.last_stop),
+            // A directory of its own has no identity kept: the careful row of the recovery table holds.
+            None => {
+                let lock = DirLock::take(&metadata.dir)?;
+                let place = lock.place();
+                (Some(lock), place, LastStop::PowerLost)
+            }
+        };
+        let log = MetadataLog::open(metadata, place, last_stop, now).map_err(|error| fault(&error))?;
         let kept = log.load(&cluster_id).map_err(|error| fault(&error))?;
         let seed = crate::meta_properties::random()?;
         let options = NodeOptions {
@@ -237,6 +247,7 @@ impl ControlThread {
             config,
             options,
             log_dir,
+            _own_lock: own_lock,
             mailboxes,
             shards,
             node,

@@ -133,6 +133,65 @@ fn torn_tail_is_cut_wherever_it_tears() {
     }
 }
 
+/// Two nodes on one name: the folder was deleted and made again under the first. Its files are opened by name, so its next
+/// checkpoint would tell the second's log how long it has to be.
+#[test]
+fn a_node_whose_folder_was_replaced_leaves_the_new_one_alone() {
+    let folder = Folder::new();
+    let mut first = start(&folder);
+    for round in 0..20 {
+        call(&mut first, create(&format!("first-{round}")));
+    }
+    std::fs::remove_dir_all(&folder.0).expect("ours");
+    let mut second = start(&folder);
+    call(&mut second, create("second"));
+    let files = || -> Vec<(PathBuf, Vec<u8>)> {
+        let entries = std::fs::read_dir(folder.metadata()).expect("a folder");
+        let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        files.sort();
+        files.into_iter().map(|path| (path.clone(), std::fs::read(path).expect("readable"))).collect()
+    };
+    let before = files();
+    assert_eq!(call(&mut first, create("lost")), None);
+    assert!(first.log.is_poisoned());
+    assert!(first.log_dir.as_ref().expect("a log dir").is_poisoned());
+    drop(first.log.close(shard::clock::read()));
+    drop(first);
+    assert!(before == files(), "the first node wrote to the second's folder");
+    drop(second);
+    assert_eq!(names(start(&folder).node.image()), ["second"]);
+}
+
+#[test]
+fn a_log_shorter_than_its_checkpoint_says_is_refused_with_what_to_do() {
+    let folder = Folder::new();
+    let mut thread = start(&folder);
+    call(&mut thread, create("a"));
+    stop(thread);
+    let log = folder.metadata().join("00000000000000000000.log");
+    let bytes = std::fs::read(&log).expect("a log");
+    for cut in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+        std::fs::write(&log, &bytes[..cut]).expect("written");
+        let refusal = start_with(&folder, &[]).map(drop).expect_err("synced records are gone");
+        let expected = format!("at byte {cut}: expected {} bytes, found the end of the file", bytes.len());
+        assert!(refusal.contains(&expected), "{refusal}");
+        assert!(refusal.contains("restore the folder from a backup"), "{refusal}");
+    }
+    std::fs::write(&log, &bytes).expect("written");
+    assert_eq!(names(start(&folder).node.image()), ["a"]);
+}
+
+#[test]
+fn a_metadata_directory_of_its_own_is_locked_too() {
+    let (first, second, metadata) = (Folder::new(), Folder::new(), Folder::new());
+    let apart = format!("metadata.log.dir={}", metadata.0.display());
+    let thread = start_with(&first, &[&apart]).expect("started");
+    let refusal = start_with(&second, &[&apart]).map(drop).expect_err("another node has it");
+    assert!(refusal.contains("in use by another process"), "{refusal}");
+    drop(thread);
+    start_with(&first, &[&apart]).map(drop).expect("free again");
+}
+
 #[test]
 fn full_disk_refuses_and_heals_without_a_restart() {
     let folder = Folder::new();

@@ -8,7 +8,7 @@ use storage::{LogConfig, RecoveryHints, RecoveryReport};
 use types::DirectoryId;
 
 use super::{OfflineError, OfflineLog, OnProgress, io_error, partition_of};
-use crate::log_dirs::{LogDir, topic_id_of};
+use crate::log_dirs::{DirLock, LogDir, topic_id_of};
 
 /// What a repair did, or would do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,7 +41,7 @@ pub fn repair(folder: &Path, accept_loss: bool, on_progress: OnProgress<'_>) -> 
         return refuse("has no .log file: there is nothing to repair");
     }
     // Held until the end.
-    let log_dir = LogDir::open(parent, DirectoryId::UNASSIGNED)?;
+    let log_dir = LogDir::open(parent, DirLock::take(parent)?, DirectoryId::UNASSIGNED)?;
     let metadata = fs::read_to_string(folder.join("partition.metadata")).unwrap_or_default();
     let config = LogConfig { topic_id: topic_id_of(&metadata), ..LogConfig::default() };
     let hints = RecoveryHints { last_stop: log_dir.last_stop, accept_loss: true };
