@@ -1,9 +1,10 @@
 //! The last lines of this process's log, kept for `/debug/bundle`: whoever sends a bundle need not look for the log file,
 //! and whoever reads it sees what the node said before.
 //!
-//! One for the process, as its log is.
+//! Also how many lines never reached whoever reads the log. One for the process, as its log is.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use types::limits::{LOG_LINE_KEPT_BYTES_MAX, LOG_LINES_KEPT_MAX};
@@ -24,6 +25,19 @@ pub fn note(text: &str) {
         }
         kept.push_back(plain(line));
     }
+}
+
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Counts a line that could not be written.
+pub fn count_lost() {
+    LOST.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How many lines could not be written so far.
+#[must_use]
+pub fn lines_lost() -> u64 {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// What is kept, oldest first.

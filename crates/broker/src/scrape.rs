@@ -27,6 +27,7 @@ use crate::lag;
 use crate::metrics::ShardMetrics;
 use crate::node::NodeShared;
 use crate::partition::Partition;
+use crate::recent_log;
 use crate::shard_state::{ShardFacts, ShardState};
 
 /// Ticks of CPU time in a second, as `/proc` counts them on every Linux architecture we build for (USER_HZ).
@@ -137,6 +138,8 @@ fn node_families(page: &mut Page, node: &NodeShared) {
     let labels = [("version", env!("CARGO_PKG_VERSION")), ("kafka_version", KAFKA_VERSION)];
     page.sample("ringlog_build_info", &labels, 1);
     page.single("ringlog_shards", Kind::Gauge, "Threads that do the work.", node.shards);
+    let help = "Lines of the log that were lost: whoever reads stderr was too slow, or gone.";
+    page.single("ringlog_log_lines_lost_total", Kind::Counter, help, recent_log::lines_lost());
     let help = "Partitions that could not be opened; the log and /debug/bundle say why.";
     page.single("ringlog_partitions_offline", Kind::Gauge, help, node.offline.count());
     let help = "Memory taken by large requests under way.";

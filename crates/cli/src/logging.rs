@@ -1,5 +1,5 @@
-//! Where the node's log lines go: to stderr, and the last of them into the debug bundle; and how many may come of one
-//! cause, so that a client that asks wrongly a thousand times a second does not fill the disk with it.
+//! Where the node's log lines go: to stderr (`log_queue`), and the last of them into the debug bundle; and how many may come
+//! of one cause, so that a client that asks wrongly a thousand times a second does not fill the disk with it.
 //!
 //! A cause is the place in the code, together with the field `cause` where a line has one. Of each cause
 //! [`LOG_LINES_PER_WINDOW_MAX`] lines pass in [`LOG_WINDOW_MS`]; the rest is counted, and [`tell_left_out`] says the count.
@@ -7,9 +7,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use broker::recent_log;
 use tracing::callsite::Identifier;
@@ -23,13 +26,36 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 use types::limits::{LOG_CAUSES_MAX, LOG_LINES_PER_WINDOW_MAX, LOG_WINDOW_MS};
 
+use crate::log_queue::LogQueue;
+
+/// How long the end waits for whoever reads the log.
+const FLUSH_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// The way to stderr, once [`start`] has made it.
+static QUEUE: OnceLock<LogQueue> = OnceLock::new();
+
 /// Takes log lines from now on, as lines for people or as one JSON object each.
-pub(crate) fn start(filter: EnvFilter, as_json: bool, colour: bool) {
-    let layer = tracing_subscriber::fmt::layer().with_writer(Lines).with_target(false);
+///
+/// # Errors
+/// When the system gives no thread or descriptor.
+pub(crate) fn start(filter: EnvFilter, as_json: bool, colour: bool) -> io::Result<()> {
+    // A descriptor of its own: the lock of the standard library's is for those who may wait.
+    let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let queue = LogQueue::start(stderr)?;
+    let queue = QUEUE.get_or_init(|| queue);
+    let layer = tracing_subscriber::fmt::layer().with_writer(Lines(queue)).with_target(false);
     if as_json {
         tracing_subscriber::registry().with(filter).with(gated(layer.json().flatten_event(true))).init();
     } else {
         tracing_subscriber::registry().with(filter).with(gated(layer.with_ansi(colour))).init();
+    }
+    Ok(())
+}
+
+/// Waits until the lines so far are written; not for long, if nobody reads them.
+pub(crate) fn flush() {
+    if let Some(queue) = QUEUE.get() {
+        queue.flush(FLUSH_WAIT_MAX);
     }
 }
 
@@ -41,9 +67,24 @@ where
     layer.with_filter(Gate)
 }
 
-/// Says of every cause whose window is over how many of its lines were left out. To be called now and then.
+/// Says of every cause whose window is over how many of its lines were left out, and how many lines were lost. To be called
+/// now and then.
 pub(crate) fn tell_left_out() {
     tell(now_ms());
+    tell_lost();
+}
+
+fn tell_lost() {
+    static TOLD: AtomicU64 = AtomicU64::new(0);
+    // Not before there is room for the line that says it.
+    if !QUEUE.get().is_some_and(LogQueue::is_idle) {
+        return;
+    }
+    let lost = recent_log::lines_lost();
+    let count = lost - TOLD.swap(lost, Ordering::Relaxed);
+    if count > 0 {
+        tracing::warn!(count, "lines of this log were lost, as nobody read it for a while");
+    }
 }
 
 /// The same at the end, when no window will be waited for.
@@ -60,26 +101,27 @@ fn tell(now_ms: u64) {
     }
 }
 
-/// Writes to stderr what it also notes for the debug bundle.
-struct Lines;
+/// Queues for stderr what it also notes for the debug bundle.
+#[derive(Clone, Copy)]
+struct Lines(&'static LogQueue);
 
 impl MakeWriter<'_> for Lines {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {
-        Self
+        *self
     }
 }
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         recent_log::note(&String::from_utf8_lossy(bytes));
-        io::stderr().lock().write_all(bytes)?;
+        self.0.push(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().lock().flush()
+        Ok(())
     }
 }
 
@@ -157,7 +199,7 @@ fn causes() -> Locked {
 }
 
 fn now_ms() -> u64 {
-    static BEGAN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
     BEGAN.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
 

@@ -17,6 +17,7 @@ mod group;
 mod live_names;
 mod load;
 mod log;
+mod log_queue;
 mod logging;
 mod output;
 mod plan;

@@ -43,6 +43,12 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(&self) -> Result<(), Failure> {
+        let done = self.serve();
+        logging::flush();
+        done
+    }
+
+    fn serve(&self) -> Result<(), Failure> {
         let config = self.source.load()?;
         self.start_log()?;
         for line in notice_lines(&config.notices) {
@@ -56,6 +62,8 @@ impl Serve {
             // Before the start, so that no signal finds its default action.
             let mut signals = Signals::new().map_err(fault)?;
             let node = start(&config, &mut signals).await?;
+            // What was logged comes before the greeting.
+            logging::flush();
             match self.log_format {
                 LogFormat::Text => eprint!("{}", greeting(&config, &facts, node.report())),
                 LogFormat::Json => log_greeting(&config, node.report()),
@@ -70,8 +78,8 @@ impl Serve {
                 .map_err(|error| Failure::new(Code::Usage, format!("--log-level {filter}: {error}")))?,
             None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
         };
-        logging::start(filter, self.log_format == LogFormat::Json, use_colour());
-        Ok(())
+        logging::start(filter, self.log_format == LogFormat::Json, use_colour())
+            .map_err(|error| Failure::new(Code::Failed, format!("no way to log: {error}")))
     }
 }
 
@@ -273,6 +281,7 @@ async fn run_until_signal(node: Node, signals: &mut Signals) -> Result<(), Failu
 
 /// Ends at once: the end of the runtime would wait for what is under way.
 fn end_now(why: &str) -> ! {
+    logging::flush();
     eprintln!("ringlog: {why}");
     std::process::exit(1)
 }

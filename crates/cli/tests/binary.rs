@@ -2,6 +2,7 @@
 
 mod nodes;
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -84,6 +85,32 @@ fn a_node_whose_data_is_deleted_under_it_says_so_and_makes_nothing_in_its_place(
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("the log directory was deleted or replaced"), "{log}");
     assert!(!data.exists(), "the name belongs to somebody else now");
+}
+
+/// Its pipe is full after some hundred lines, and its queue after some thousand more.
+#[test]
+fn a_log_that_nobody_reads_holds_up_neither_clients_nor_the_end() {
+    let folder = Folder::new("unread");
+    let node = Running::start(&folder, &[&ANY_PORT[..], &["--log-level", "debug"]].concat(), &[]);
+    let mut client = TcpStream::connect(node.word_after("told to connect to ")).expect("connected");
+    client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    // | size | Metadata (3) | version 4 | correlation | client "c" | one topic, "nothing" | do not make it |: refused each
+    // time, in a line of the level debug.
+    let body = b"\0\x03\0\x04\0\0\0\x01\0\x01c\0\0\0\x01\0\x07nothing\0";
+    let request = [&(body.len() as u32).to_be_bytes()[..], body].concat();
+    for _ in 0..80 {
+        client.write_all(&request.repeat(100)).expect("sent");
+        for _ in 0..100 {
+            let mut size = [0; 4];
+            client.read_exact(&mut size).expect("answered");
+            let mut reply = vec![0; u32::from_be_bytes(size) as usize];
+            client.read_exact(&mut reply).expect("answered");
+        }
+    }
+    let page = node.get("/metrics");
+    let lost = page.lines().find_map(|line| line.strip_prefix("ringlog_log_lines_lost_total ")?.parse::<u64>().ok());
+    assert!(lost.is_some_and(|lost| lost > 1000), "{lost:?} lines lost");
+    assert_eq!(node.stop().0, Some(0));
 }
 
 #[test]

@@ -95,6 +95,9 @@ pub const LOG_WINDOW_MS: u64 = 10_000;
 /// Causes whose lines are counted apart; further ones are counted together by their place in the code.
 pub const LOG_CAUSES_MAX: usize = 1024;
 
+/// Lines that wait for the log's reader; one more is lost. Some megabyte.
+pub const LOG_LINES_WAITING_MAX: usize = 4096;
+
 /// Connections of the HTTP listener at once; more wait in its backlog.
 pub const HTTP_CONNECTIONS_MAX: usize = 64;
 
