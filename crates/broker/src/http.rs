@@ -9,14 +9,15 @@
 //! | `/debug/bundle` | all that helps to find a fault, as one JSON document (`bundle`) |
 //!
 //! Lives on: the control thread. At most [`HTTP_CONNECTIONS_MAX`] connections are open, and one page that asks the shards
-//! is made at a time; whoever comes then waits.
+//! is made at a time; whoever comes then waits. A client that does not ask, or does not take its reply, loses its place
+//! after [`HTTP_REQUEST_WAIT_MS_MAX`] or [`HTTP_REPLY_STALL_MS_MAX`].
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -24,11 +25,15 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
-use types::limits::HTTP_CONNECTIONS_MAX;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::{Sleep, sleep};
+use types::limits::{HTTP_CONNECTIONS_MAX, HTTP_REPLY_STALL_MS_MAX, HTTP_REQUEST_WAIT_MS_MAX};
 
 use crate::node::NodeShared;
 use crate::{bundle, scrape};
@@ -39,6 +44,24 @@ pub const KAFKA_VERSION: &str = "4.3.1";
 const STARTING: u8 = 0;
 const READY: u8 = 1;
 const STOPPING: u8 = 2;
+
+/// How long a client is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Until the head of its next request is there, from its connection or its last reply on.
+    request: Duration,
+    /// While it takes nothing of its reply.
+    reply: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            request: Duration::from_millis(HTTP_REQUEST_WAIT_MS_MAX),
+            reply: Duration::from_millis(HTTP_REPLY_STALL_MS_MAX),
+        }
+    }
+}
 
 /// What the HTTP face knows of the node: nothing at first, so that it can answer while the node recovers.
 #[derive(Default)]
@@ -70,11 +93,8 @@ impl Http {
     ///
     /// # Errors
     /// When the listener cannot be used by this thread's runtime.
-    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) -> io::Result<()> {
-        let listener = Bounded {
-            listener: tokio::net::TcpListener::from_std(listener)?,
-            places: Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX)),
-        };
+    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, patience: Patience) -> io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
         let router = Router::new()
             .route("/metrics", get(metrics))
             .route("/health/live", get(|| async { (StatusCode::OK, "live\n") }))
@@ -82,7 +102,23 @@ impl Http {
             .route("/version", get(|| async { as_json(StatusCode::OK, version()) }))
             .route("/debug/bundle", get(bundle))
             .with_state(self);
-        axum::serve(listener, router).await
+        let service = TowerToHyperService::new(router);
+        let mut http1 = http1::Builder::new();
+        http1.timer(TokioTimer::new()).header_read_timeout(patience.request);
+        let places = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
+        loop {
+            // The next connection is accepted when one has ended.
+            let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+            let (stream, peer) = accept(&listener).await;
+            let stream = Patient { stream, wait: patience.reply, stalled: None };
+            let serving = http1.serve_connection(TokioIo::new(stream), service.clone());
+            tokio::spawn(async move {
+                if let Err(error) = serving.await {
+                    tracing::debug!(%peer, %error, "HTTP connection ended early");
+                }
+                drop(place);
+            });
+        }
     }
 
     /// In a word, as `/health/ready` says it.
@@ -107,52 +143,45 @@ impl Http {
     }
 }
 
-/// A listener with a bounded number of connections: the next one is accepted when another has ended.
-struct Bounded {
-    listener: tokio::net::TcpListener,
-    places: Arc<Semaphore>,
-}
-
 /// How long the listener waits when the system gives no connection, for want of descriptors say.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-impl axum::serve::Listener for Bounded {
-    type Io = Placed;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Placed, SocketAddr) {
-        let place = Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed");
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, peer)) => return (Placed { stream, _place: place }, peer),
-                Err(error) => {
-                    tracing::warn!(%error, "HTTP: no connection can be accepted; trying again");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                }
+async fn accept(listener: &tokio::net::TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                tracing::warn!(%error, "HTTP: no connection can be accepted; trying again");
+                sleep(ACCEPT_RETRY).await;
             }
         }
     }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
 }
 
-/// A connection with its place among those that may be open.
-struct Placed {
+/// A connection whose writes fail when its client takes nothing for a while.
+struct Patient {
     stream: TcpStream,
-    _place: OwnedSemaphorePermit,
+    wait: Duration,
+    /// Runs while a write waits for the client.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl AsyncRead for Placed {
+impl AsyncRead for Patient {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for Placed {
+impl AsyncWrite for Patient {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        if let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(cx, bytes) {
+            self.stalled = None;
+            return Poll::Ready(written);
+        }
+        let wait = self.wait;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(wait)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -216,16 +245,62 @@ mod tests {
         answer
     }
 
+    fn serve(http: &Arc<Http>, patience: Patience) -> SocketAddr {
+        let listener = Http::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let serving = Arc::clone(http);
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(serving.serve(listener, patience))
+        });
+        address
+    }
+
+    #[test]
+    fn clients_that_do_not_ask_lose_their_places() {
+        let patience = Patience { request: Duration::from_millis(300), ..Patience::default() };
+        let address = serve(&Arc::new(Http::default()), patience);
+        let connect = || TcpStream::connect(address).expect("connected");
+        // As many as there are places: silent, half way through a head, and idle after a reply.
+        let mut idle: Vec<TcpStream> = (0..HTTP_CONNECTIONS_MAX).map(|_| connect()).collect();
+        for stream in &mut idle[..20] {
+            stream.write_all(b"GET /version HTTP/1.1\r\nHost:").expect("sent");
+        }
+        for stream in &mut idle[20..40] {
+            stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+            assert!(stream.read(&mut [0; 1024]).expect("answered") > 0);
+        }
+        assert!(get(address, "/version").ends_with(&version()), "the next one gets a place");
+        for mut stream in idle {
+            let mut rest = Vec::new();
+            // A reset says the same: what was sent in the meantime was not read.
+            let _ = stream.read_to_end(&mut rest);
+        }
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_of_its_reply_loses_its_place() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+            let (stream, _) = accept(&listener).await;
+            let mut patient = Patient { stream, wait: Duration::from_millis(100), stalled: None };
+            let reply = vec![0; 1 << 20];
+            let fault = loop {
+                if let Err(error) = tokio::io::AsyncWriteExt::write_all(&mut patient, &reply).await {
+                    break error;
+                }
+            };
+            assert_eq!(fault.kind(), io::ErrorKind::TimedOut);
+            drop(client);
+        });
+    }
+
     #[test]
     fn health_follows_the_node_and_unknown_paths_are_404() {
         let http = Arc::new(Http::default());
-        let listener = Http::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("bound");
-        let serving = Arc::clone(&http);
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(serving.serve(listener))
-        });
+        let address = serve(&http, Patience::default());
         assert!(get(address, "/health/live").starts_with("HTTP/1.1 200"));
         assert!(get(address, "/health/ready").starts_with("HTTP/1.1 503"));
         assert!(get(address, "/metrics").starts_with("HTTP/1.1 503"), "nothing to show before the node is there");

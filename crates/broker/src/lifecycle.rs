@@ -19,7 +19,7 @@ use types::{ShardId, TopicId, TopicPartition};
 use crate::config::{AppendBackend, Config, Endpoint};
 use crate::connection::ConnectionOrigin;
 use crate::control::{self, Control, ControlSpec};
-use crate::http::Http;
+use crate::http::{Http, Patience};
 use crate::log_dirs::{LogDir, LogDirError};
 use crate::mail::Mail;
 use crate::meta_properties;
@@ -145,7 +145,7 @@ pub fn start(config: Config) -> Result<Node, StartError> {
         http_address = socket.local_addr().ok();
         let http = Arc::clone(&http);
         control.host(async move {
-            if let Err(error) = http.serve(socket).await {
+            if let Err(error) = http.serve(socket, Patience::default()).await {
                 tracing::error!(%error, "HTTP is not served any more");
             }
         });

@@ -101,6 +101,12 @@ pub const LOG_LINES_WAITING_MAX: usize = 4096;
 /// Connections of the HTTP listener at once; more wait in its backlog.
 pub const HTTP_CONNECTIONS_MAX: usize = 64;
 
+/// Milliseconds that an HTTP client has for the next request, from its connection or its last reply on.
+pub const HTTP_REQUEST_WAIT_MS_MAX: u64 = 10_000;
+
+/// Milliseconds that an HTTP client may take nothing of its reply.
+pub const HTTP_REPLY_STALL_MS_MAX: u64 = 10_000;
+
 /// Connections that the kernel completes ahead of us.
 pub const LISTEN_BACKLOG: i32 = 1024;
 
