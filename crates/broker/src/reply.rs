@@ -88,6 +88,14 @@ impl Reply {
         Self { refusals, ..self }
     }
 
+    /// The same reply; `reason` says why it says no, where its messages have no room for that.
+    pub(crate) fn because(mut self, reason: Option<String>) -> Self {
+        if let Some(refusals) = &mut self.refusals {
+            refusals.reason = refusals.reason.take().or(reason);
+        }
+        self
+    }
+
     /// What it says no to.
     pub(crate) fn refusals(&self) -> Option<&Refusals> {
         self.refusals.as_deref()

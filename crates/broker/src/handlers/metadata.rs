@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use quorum::Fault;
 use quorum::controller::{Command, Reply};
 use quorum::image::{MetadataImage, Topic};
 use quorum::topics::{Layout, NewTopic};
@@ -98,7 +99,8 @@ pub(crate) async fn handle(state: &Rc<ShardState>, request: Request) -> Handled 
         },
         ..MetadataResponse::default()
     };
-    Ok(request.reply(&response))
+    let reason = refusals.into_iter().find_map(|(_, fault)| fault.message);
+    Ok(request.reply(&response).because(reason))
 }
 
 /// The brokers as seen through `listener`.
@@ -149,8 +151,8 @@ fn described<'a>(state: &ShardState, topic: &Arc<Topic>) -> MetadataResponseTopi
     }
 }
 
-fn missing<'a>(name: &Arc<str>, refusals: &[(Arc<str>, ErrorCode)]) -> MetadataResponseTopic<'a> {
-    let refused = refusals.iter().find(|(refused, _)| refused == name).map(|(_, code)| *code);
+fn missing<'a>(name: &Arc<str>, refusals: &[(Arc<str>, Fault)]) -> MetadataResponseTopic<'a> {
+    let refused = refusals.iter().find(|(refused, _)| refused == name).map(|(_, fault)| fault.code);
     let code = match quorum::topic_name::fault(name) {
         Some(_) => ErrorCode::InvalidTopicException,
         None => refused.unwrap_or(ErrorCode::UnknownTopicOrPartition),
@@ -164,7 +166,7 @@ fn missing<'a>(name: &Arc<str>, refusals: &[(Arc<str>, ErrorCode)]) -> MetadataR
 }
 
 /// Makes those of `names` that do not exist. They are there when this returns, so that clients need not ask twice.
-async fn create_missing(state: &Rc<ShardState>, names: &[Arc<str>]) -> Vec<(Arc<str>, ErrorCode)> {
+async fn create_missing(state: &Rc<ShardState>, names: &[Arc<str>]) -> Vec<(Arc<str>, Fault)> {
     let missing: Vec<Arc<str>> = {
         let image = state.image();
         names
@@ -184,9 +186,9 @@ async fn create_missing(state: &Rc<ShardState>, names: &[Arc<str>]) -> Vec<(Arc<
     match state.node.control.command(Command::CreateTopics { topics, validate_only: false }).await {
         Some(Reply::TopicsCreated(results)) => results
             .into_iter()
-            .filter_map(|(name, result)| Some((name, result.err()?.code)))
+            .filter_map(|(name, result)| Some((name, result.err()?)))
             // Somebody else was faster, which is as good.
-            .filter(|(_, code)| *code != ErrorCode::TopicAlreadyExists)
+            .filter(|(_, fault)| fault.code != ErrorCode::TopicAlreadyExists)
             .collect(),
         _ => Vec::new(),
     }
