@@ -228,6 +228,7 @@ pub(crate) fn on_timer(state: &Rc<ShardState>, number: u64) {
     }
     if let Stage::Active(host) = &mut *hosted.stage.borrow_mut() {
         host.on_tick(state.now());
+        tell(host.machine());
     }
     hosted.flush(state);
 }
@@ -257,6 +258,32 @@ fn take(state: &Rc<ShardState>, partition: PartitionIndex, command: Command, sen
         // Whoever asked may be gone.
         (_, refused) => drop(sender.send(Err(refused.unwrap_or(ErrorCode::NotCoordinator)))),
     }
+}
+
+/// Tells of the rebalances that the last input began.
+fn tell(coordinator: &GroupCoordinator) {
+    for it in coordinator.rebalances() {
+        let (member, client_reason) = (it.member.as_deref(), it.client_reason.as_deref());
+        tracing::info!(
+            cause = it.cause.name(),
+            group = &*it.group,
+            member,
+            client_reason,
+            state = it.from.name(),
+            generation = it.generation,
+            members = it.members,
+            "group rebalances"
+        );
+    }
+}
+
+/// Characters of a client's reason that are kept, as Kafka's own clients send no more.
+const REASON_CHARS_MAX: usize = 255;
+
+/// Why a client joins or leaves, as it says itself (KIP-800).
+pub(crate) fn reason(text: Option<&str>) -> Option<Arc<str>> {
+    let text = text.filter(|text| !text.is_empty())?;
+    Some(text.chars().take(REASON_CHARS_MAX).collect::<String>().into())
 }
 
 /// Whether a command can be answered without a record, even while the log takes none.
@@ -315,6 +342,7 @@ impl Hosted {
                     self.asked.borrow_mut().insert(ticket, sender);
                 }
                 host.decide(state.now(), ticket, command);
+                tell(host.machine());
                 None
             }
             Stage::Loading { .. } => Some((ErrorCode::CoordinatorLoadInProgress, sender)),
@@ -484,7 +512,9 @@ impl Hosted {
             let mut stage = self.stage.borrow_mut();
             let Stage::Loading { deleted } = &mut *stage else { return };
             let deleted = std::mem::take(deleted);
-            *stage = Stage::Active(Box::new(Host::new(state.now(), machine)));
+            let host = Host::new(state.now(), machine);
+            tell(host.machine());
+            *stage = Stage::Active(Box::new(host));
             deleted
         };
         if deleted.is_empty() {

@@ -305,6 +305,42 @@ fn a_client_that_is_refused_again_and_again_is_named_and_does_not_fill_the_log()
 }
 
 #[test]
+fn what_clients_meet_without_a_message_is_told_with_its_reason() {
+    let folder = Folder::new("reasons");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringlog"));
+    command.envs([("RINGLOG_TOPIC_OWNER_REQUIRED", "true"), ("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0")]);
+    let node = Node::start_by(&folder, command);
+    let broker = node.clients.to_string();
+
+    // | size | Metadata (3) | version 4 | correlation | client "c" | one topic, "orders" | make it |: it may not be made
+    // without an owner, and the reply has room for a code alone.
+    let body = b"\0\x03\0\x04\0\0\0\x01\0\x01c\0\0\0\x01\0\x06orders\x01";
+    let mut stream = TcpStream::connect(node.clients).expect("connected");
+    stream.write_all(&[&(body.len() as u32).to_be_bytes()[..], body].concat()).expect("sent");
+    stream.read_exact(&mut [0; 4]).expect("answered");
+    let page = get(node.http, "/metrics").expect("answered");
+    let counted = "ringlog_refusals_total{api=\"Metadata\",cause=\"POLICY_VIOLATION\"} 1";
+    assert!(page.lines().any(|line| line == counted), "{page}");
+
+    printed(&folder, &["topic", "create", "owned", "--owner", "payments", "-b", &broker]);
+    printed(&folder, &["consume", "-t", "owned", "-g", "readers", "-e", "-b", &broker]);
+
+    let log = node.stop();
+    let told = |message: &str, cause: &str| {
+        log.iter().find(|line| line["message"] == message && line["cause"] == cause).unwrap_or_else(|| panic!("{log:#?}"))
+    };
+    let refused = told("refused", "POLICY_VIOLATION");
+    assert_eq!(refused["client_id"], "c");
+    let reason = refused["reason"].as_str().expect("a reason");
+    assert!(reason.contains("'orders' names no owner"), "{reason}");
+    let rebalance = told("group rebalances", "member joined");
+    assert_eq!((&rebalance["group"], &rebalance["state"]), (&Value::from("readers"), &Value::from("Empty")));
+    assert_eq!((&rebalance["generation"], &rebalance["members"]), (&Value::from(0), &Value::from(1)));
+    assert!(rebalance["member"].as_str().is_some_and(|member| !member.is_empty()), "{rebalance}");
+    told("group rebalances", "member left");
+}
+
+#[test]
 fn connections_beyond_the_descriptors_are_turned_away_and_files_keep_theirs() {
     let folder = Folder::new("descriptors");
     let mut shell = Command::new("sh");

@@ -82,6 +82,8 @@ pub struct JoinGroup {
     pub member_id_required: bool,
     /// A leader that needs not assign anything can be told so (KIP-814; request version 9 and later).
     pub can_skip_assignment: bool,
+    /// Why it joins, as its client says (KIP-800; request version 8 and later).
+    pub reason: Option<Arc<str>>,
     /// 16 random bytes, for the member id should one be needed.
     pub entropy: [u8; 16],
 }
@@ -179,6 +181,8 @@ pub struct Leaver {
     pub member: Option<Arc<str>>,
     /// Its lasting name.
     pub instance: Option<Arc<str>>,
+    /// Why, as its client says (KIP-800; request version 5 and later).
+    pub reason: Option<Arc<str>>,
 }
 
 /// The outcome of leaving.

@@ -17,6 +17,7 @@ use crate::config::GroupConfig;
 use crate::group::{Group, GroupState};
 use crate::membership::{Context, refused_join, refused_sync};
 use crate::offsets::{CommittedOffset, is_expired};
+use crate::rebalance::{Rebalance, RebalanceCause, Why};
 use crate::records::Record;
 use crate::timers::{Timer, Timers};
 
@@ -27,6 +28,8 @@ pub struct GroupCoordinator {
     config: GroupConfig,
     groups: BTreeMap<Arc<str>, Group>,
     timers: Timers,
+    /// Begun by the last input.
+    rebalances: Vec<Rebalance>,
 }
 
 /// What one group has committed for one partition.
@@ -46,12 +49,18 @@ impl GroupCoordinator {
     /// Without groups. What was kept is then replayed.
     #[must_use]
     pub fn new(config: GroupConfig) -> Self {
-        Self { config, groups: BTreeMap::new(), timers: Timers::default() }
+        Self { config, groups: BTreeMap::new(), timers: Timers::default(), rebalances: Vec::new() }
     }
 
     /// Sets the configuration anew. What is already timed stays so.
     pub fn update_config(&mut self, config: GroupConfig) {
         self.config = config;
+    }
+
+    /// The rebalances that the last input began (a command, a tick, the end of loading), for the log.
+    #[must_use]
+    pub fn rebalances(&self) -> &[Rebalance] {
+        &self.rebalances
     }
 
     /// Whether there is a group of this id.
@@ -100,7 +109,8 @@ impl GroupCoordinator {
         out: &'a mut Decision<Record, Reply>,
     ) -> Option<(&'a mut Group, Context<'a>)> {
         let group = self.groups.get_mut(id)?;
-        Some((group, Context { config: &self.config, timers: &mut self.timers, now, out }))
+        let (config, timers, rebalances) = (&self.config, &mut self.timers, &mut self.rebalances);
+        Some((group, Context { config, timers, now, out, rebalances }))
     }
 
     fn join(&mut self, now: Now, ticket: Ticket, mut request: JoinGroup, out: &mut Decision<Record, Reply>) {
@@ -407,6 +417,7 @@ impl Machine for GroupCoordinator {
     type Reply = Reply;
 
     fn decide(&mut self, now: Now, ticket: Ticket, command: Command, out: &mut Decision<Record, Reply>) {
+        self.rebalances.clear();
         let reply = match command {
             Command::Join(request) => return self.join(now, ticket, request, out),
             Command::Sync(request) => return self.sync(now, ticket, request, out),
@@ -439,6 +450,7 @@ impl Machine for GroupCoordinator {
     }
 
     fn on_tick(&mut self, now: Now, out: &mut Decision<Record, Reply>) {
+        self.rebalances.clear();
         while let Some(timer) = self.timers.pop_due(now.monotonic_ns) {
             match timer {
                 Timer::Cleanup => self.clean_up(now, out),
@@ -473,14 +485,15 @@ impl Machine for GroupCoordinator {
     fn on_loaded(&mut self, now: Now, out: &mut Decision<Record, Reply>) {
         self.schedule_clean_up(now);
         for group in self.groups.values_mut() {
-            let mut cx = Context { config: &self.config, timers: &mut self.timers, now, out };
+            let (config, timers, rebalances) = (&self.config, &mut self.timers, &mut self.rebalances);
+            let mut cx = Context { config, timers, now, out, rebalances };
             let ids: Vec<_> = group.members().keys().cloned().collect();
             for id in &ids {
                 group.on_alive(&mut cx, id);
             }
             if self.config.members_max < ids.len() {
                 // The bound was lowered: a rebalance turns the last to join away.
-                group.prepare_rebalance(&mut cx);
+                group.prepare_rebalance(&mut cx, Why::of(RebalanceCause::BoundLowered));
             }
         }
     }

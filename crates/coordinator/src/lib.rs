@@ -25,6 +25,7 @@ mod coordinator;
 mod group;
 mod membership;
 mod offsets;
+mod rebalance;
 mod records;
 mod timers;
 
@@ -37,6 +38,7 @@ pub use config::GroupConfig;
 pub use coordinator::{GroupCoordinator, GroupOffset};
 pub use group::GroupState;
 pub use offsets::CommittedOffset;
+pub use rebalance::{Rebalance, RebalanceCause};
 pub use records::{GroupRecord, MemberRecord, Record, RecordFault};
 
 use types::PartitionIndex;

@@ -14,6 +14,7 @@ use crate::command::{
 };
 use crate::config::GroupConfig;
 use crate::group::{Group, GroupState, InitialDelay, Member};
+use crate::rebalance::{Rebalance, RebalanceCause, Why};
 use crate::records::Record;
 use crate::timers::{Timer, Timers};
 
@@ -31,6 +32,7 @@ pub(crate) struct Context<'a> {
     pub timers: &'a mut Timers,
     pub now: Now,
     pub out: &'a mut Decision<Record, Reply>,
+    pub rebalances: &'a mut Vec<Rebalance>,
 }
 
 impl Context<'_> {
@@ -173,19 +175,24 @@ impl Group {
             return cx.refuse_join(ticket, Some(id), error);
         }
         let is_unchanged = self.member(&id).is_some_and(|member| member.protocols == request.protocols);
-        let must_rebalance = match self.state {
+        let cause = match self.state {
             // Members there are none in an empty group, so this is never reached; the member starts anew.
             GroupState::Empty => return cx.refuse_join(ticket, Some(id), ErrorCode::UnknownMemberId),
-            GroupState::PreparingRebalance => true,
-            // The reply may have been lost: an unchanged member is told again.
-            GroupState::CompletingRebalance => !is_unchanged,
             // The leader joins again when something outside of the group has changed, as a topic's partitions.
-            GroupState::Stable => self.is_leader(&id) || !is_unchanged,
+            GroupState::Stable if self.is_leader(&id) => Some(RebalanceCause::LeaderRejoined),
+            // The reply may have been lost: an unchanged member is told again.
+            GroupState::CompletingRebalance | GroupState::Stable if is_unchanged => None,
+            GroupState::PreparingRebalance | GroupState::CompletingRebalance | GroupState::Stable => {
+                Some(RebalanceCause::MemberChanged)
+            }
         };
-        if must_rebalance {
-            self.update_then_rebalance(cx, ticket, &id, request);
-        } else {
-            cx.out.reply(ticket, Reply::Join(self.join_reply(&id)));
+        match cause {
+            Some(cause) => {
+                let why = Why::member(cause, &id, request.reason.clone());
+                self.update_from(cx, ticket, &id, request);
+                self.rebalance_or_complete(cx, why);
+            }
+            None => cx.out.reply(ticket, Reply::Join(self.join_reply(&id))),
         }
     }
 
@@ -207,12 +214,7 @@ impl Group {
         }
         self.add(id.clone(), member, &request.protocol_type);
         cx.expect_heartbeat(&self.id, &id, NEW_MEMBER_JOIN_TIMEOUT_MS);
-        self.rebalance_or_complete(cx);
-    }
-
-    fn update_then_rebalance(&mut self, cx: &mut Context<'_>, ticket: Ticket, id: &Arc<str>, request: JoinGroup) {
-        self.update_from(cx, ticket, id, request);
-        self.rebalance_or_complete(cx);
+        self.rebalance_or_complete(cx, Why::member(RebalanceCause::MemberJoined, &id, request.reason));
     }
 
     fn update_from(&mut self, cx: &mut Context<'_>, ticket: Ticket, id: &Arc<str>, request: JoinGroup) {
@@ -245,6 +247,7 @@ impl Group {
         }
         cx.forget_heartbeat(&self.id, old_id);
         cx.expect_heartbeat(&self.id, &new_id, timeout_ms(request.session_timeout_ms));
+        let why = Why::member(RebalanceCause::MemberReplaced, &new_id, request.reason.clone());
         self.update_from(cx, ticket, &new_id, request);
         match self.state {
             GroupState::Stable if self.protocol == self.select_protocol() && self.fits(cx.config) => {
@@ -261,9 +264,8 @@ impl Group {
                 self.take_awaits_join(&new_id);
                 cx.out.reply(ticket, Reply::Join(reply));
             }
-            GroupState::Stable => self.rebalance_or_complete(cx),
-            // The leader may be assigning to the old id at this moment.
-            GroupState::CompletingRebalance => self.prepare_rebalance(cx),
+            // In the second, the leader may be assigning to the old id at this moment.
+            GroupState::Stable | GroupState::CompletingRebalance => self.prepare_rebalance(cx, why),
             GroupState::PreparingRebalance | GroupState::Empty => self.complete_join_if_all(cx),
         }
     }
@@ -274,15 +276,24 @@ impl Group {
         self.state == GroupState::PreparingRebalance && self.came_from == GroupState::Empty
     }
 
-    fn rebalance_or_complete(&mut self, cx: &mut Context<'_>) {
+    fn rebalance_or_complete(&mut self, cx: &mut Context<'_>, why: Why) {
         if self.state == GroupState::PreparingRebalance {
             self.complete_join_if_all(cx);
         } else {
-            self.prepare_rebalance(cx);
+            self.prepare_rebalance(cx, why);
         }
     }
 
-    pub fn prepare_rebalance(&mut self, cx: &mut Context<'_>) {
+    pub fn prepare_rebalance(&mut self, cx: &mut Context<'_>, why: Why) {
+        cx.rebalances.push(Rebalance {
+            group: self.id.clone(),
+            from: self.state,
+            generation: self.generation,
+            members: self.members().len(),
+            cause: why.cause,
+            member: why.member,
+            client_reason: why.client_reason,
+        });
         if self.state == GroupState::CompletingRebalance {
             self.answer_syncs(cx, BTreeMap::new(), Err(ErrorCode::RebalanceInProgress));
         }
@@ -413,7 +424,7 @@ impl Group {
         self.assign(parts);
         if !self.fits(cx.config) {
             self.answer_syncs(cx, BTreeMap::new(), Err(ErrorCode::UnknownServerError));
-            return self.prepare_rebalance(cx);
+            return self.prepare_rebalance(cx, Why::of(RebalanceCause::AssignmentTooLarge));
         }
         // Stored with the state and the time of the moment before: a group that is read back counts as stable anyway.
         cx.out.record(Record::group(&self.id, self.record()));
@@ -451,7 +462,7 @@ impl Group {
             cx.forget_heartbeat(&self.id, &id);
             self.remove_answering(cx, &id);
         }
-        self.prepare_rebalance(cx);
+        self.prepare_rebalance(cx, Why::of(RebalanceCause::SyncTimedOut));
     }
 
     // Living.
@@ -511,13 +522,20 @@ impl Group {
 
     pub fn on_leave(&mut self, cx: &mut Context<'_>, request: LeaveGroup) -> LeaveReply {
         let mut members = Vec::with_capacity(request.members.len());
+        let mut why = None;
         for leaver in request.members {
-            let error = self.leave(cx, &leaver).err().unwrap_or(ErrorCode::None);
+            let error = match self.leave(cx, &leaver) {
+                Ok(id) => {
+                    why.get_or_insert_with(|| Why::member(RebalanceCause::MemberLeft, &id, leaver.reason.clone()));
+                    ErrorCode::None
+                }
+                Err(error) => error,
+            };
             members.push(Left { leaver, error });
         }
-        if members.iter().any(|left| left.error.is_none()) {
+        if let Some(why) = why {
             match self.state {
-                GroupState::Stable | GroupState::CompletingRebalance => self.rebalance_or_complete(cx),
+                GroupState::Stable | GroupState::CompletingRebalance => self.prepare_rebalance(cx, why),
                 GroupState::PreparingRebalance => self.complete_join_if_all(cx),
                 GroupState::Empty => {}
             }
@@ -525,7 +543,8 @@ impl Group {
         LeaveReply { error: ErrorCode::None, members }
     }
 
-    fn leave(&mut self, cx: &mut Context<'_>, leaver: &Leaver) -> Result<(), ErrorCode> {
+    /// Removes a member; the answer is its id.
+    fn leave(&mut self, cx: &mut Context<'_>, leaver: &Leaver) -> Result<Arc<str>, ErrorCode> {
         let id = match &leaver.member {
             // An administrator knows only the lasting name.
             None => {
@@ -540,7 +559,7 @@ impl Group {
         };
         cx.forget_heartbeat(&self.id, &id);
         self.remove_answering(cx, &id);
-        Ok(())
+        Ok(id)
     }
 
     /// Removes a member, answering what it waits for: should it still live, it asks again.
@@ -565,7 +584,9 @@ impl Group {
         }
         self.remove_answering(cx, id);
         match self.state {
-            GroupState::Stable | GroupState::CompletingRebalance => self.prepare_rebalance(cx),
+            GroupState::Stable | GroupState::CompletingRebalance => {
+                self.prepare_rebalance(cx, Why::member(RebalanceCause::MemberSilent, id, None));
+            }
             GroupState::PreparingRebalance => self.complete_join_if_left_alone(cx),
             GroupState::Empty => {}
         }

@@ -28,6 +28,7 @@ fn join(number: u64, member: Option<Arc<str>>) -> Command {
         protocols: vec![("range".into(), Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]))],
         member_id_required: false,
         can_skip_assignment: true,
+        reason: None,
         entropy,
     })
 }

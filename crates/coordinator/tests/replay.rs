@@ -195,6 +195,7 @@ impl Run {
                     protocols: vec![("range".into(), subscription(protocols)), ("sticky".into(), subscription(1))],
                     member_id_required: !is_old,
                     can_skip_assignment: is_old,
+                    reason: None,
                     entropy,
                 };
                 self.decide(group, instance, Command::Join(request));
@@ -222,7 +223,7 @@ impl Run {
             }
             Op::Leave { group, member } => {
                 let (member, instance) = self.member(group, member);
-                let members = vec![Leaver { member: Some(member), instance: instance.clone() }];
+                let members = vec![Leaver { member: Some(member), instance: instance.clone(), reason: None }];
                 self.decide(group, instance, Command::Leave(LeaveGroup { group: GROUPS[group].into(), members }));
             }
             Op::Commit { group, member, topic: number, partition, offset, retention_ms } => {

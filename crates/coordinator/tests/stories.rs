@@ -4,10 +4,10 @@
 //! ```text
 //! config initial_delay=0 members_max=2 retention=1000 check=500   # before anything else
 //! at 3000                                                         # time passes, in milliseconds since the start
-//! join g member=#1 instance=i session=10000 rebalance=60000 protocols=range:A,rr:B type=consumer old skip
+//! join g member=#1 instance=i session=10000 rebalance=60000 protocols=range:A,rr:B type=consumer reason=why old skip
 //! sync g #1 gen=1 parts=#1:X,#2:Y
 //! heartbeat g #1 gen=1
-//! leave g #1 instance:i
+//! leave g #1 instance:i reason=closed
 //! commit g t:0=5 t:1=6 member=#1 gen=1 meta=hello retention=100 id=7
 //! fetch g t:0 | fetch g
 //! forget g t:0
@@ -130,6 +130,7 @@ impl Story {
                 }
                 self.held.clear();
                 self.host();
+                self.print_rebalances();
                 self.settle();
             }
             _ => {
@@ -139,6 +140,7 @@ impl Story {
                 self.asked.insert(ticket, format!("{verb} {}", words.0.first().unwrap_or(&"")));
                 let now = self.now();
                 self.host().decide(now, ticket, command);
+                self.print_rebalances();
                 self.settle();
             }
         }
@@ -184,6 +186,7 @@ impl Story {
             let before = self.out.len();
             let now = self.now();
             self.host().on_tick(now);
+            self.print_rebalances();
             self.settle();
             if before < self.out.len() {
                 let text = format!("> at {}\n", self.now_ms);
@@ -245,6 +248,7 @@ impl Story {
                     protocols,
                     member_id_required: !words.has("old"),
                     can_skip_assignment: words.has("skip"),
+                    reason: words.get("reason").map(Self::word),
                     entropy,
                 })
             }
@@ -275,10 +279,13 @@ impl Story {
                 group,
                 members: bare[1..]
                     .iter()
-                    .map(|who| match who.split_once("instance:") {
-                        Some(("", instance)) => Leaver { member: None, instance: Some(instance.into()) },
-                        Some((id, instance)) => Leaver { member: Some(self.id(id)), instance: Some(instance.into()) },
-                        None => Leaver { member: Some(self.id(who)), instance: None },
+                    .map(|who| {
+                        let (member, instance) = match who.split_once("instance:") {
+                            Some(("", instance)) => (None, Some(instance.into())),
+                            Some((id, instance)) => (Some(self.id(id)), Some(instance.into())),
+                            None => (Some(self.id(who)), None),
+                        };
+                        Leaver { member, instance, reason: words.get("reason").map(Self::word) }
                     })
                     .collect(),
             }),
@@ -360,6 +367,22 @@ impl Story {
             let asked = self.asked.remove(&ticket).expect("each command is answered once");
             let text = self.print(&reply);
             writeln!(self.out, "> {asked}: {text}").unwrap();
+        }
+    }
+
+    /// What the last input began.
+    fn print_rebalances(&mut self) {
+        for it in self.host().machine().rebalances().to_vec() {
+            let (from, generation, members) = (it.from.name(), it.generation, it.members);
+            write!(self.out, "> {} rebalances: {}", it.group, it.cause.name()).unwrap();
+            if let Some(member) = &it.member {
+                let member = self.name(member);
+                write!(self.out, " {member}").unwrap();
+            }
+            if let Some(reason) = &it.client_reason {
+                write!(self.out, " ({reason})").unwrap();
+            }
+            writeln!(self.out, ", was {from} in generation {generation}, now {members} members").unwrap();
         }
     }
 

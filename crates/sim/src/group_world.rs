@@ -338,6 +338,7 @@ impl GroupWorld {
                     protocols: vec![("range".into(), subscription(self.rng.chance(500)))],
                     member_id_required: self.rng.chance(500),
                     can_skip_assignment: self.rng.chance(500),
+                    reason: None,
                     entropy,
                 })
             }
@@ -365,7 +366,9 @@ impl GroupWorld {
         match self.rng.below(10) {
             0..4 => Command::Heartbeat(Heartbeat { group, member: id, instance, generation }),
             4..9 => Command::Commit(self.commit(group, Some((id, instance, generation)))),
-            _ => Command::Leave(LeaveGroup { group, members: vec![Leaver { member: Some(id), instance }] }),
+            _ => {
+                Command::Leave(LeaveGroup { group, members: vec![Leaver { member: Some(id), instance, reason: None }] })
+            }
         }
     }
 

@@ -48,6 +48,7 @@ pub(crate) async fn handle(state: &Rc<ShardState>, request: Request) -> Handled 
             protocols: protocols.map(|it| (text(&it.name), Bytes::copy_from_slice(&it.metadata))).collect(),
             member_id_required: VERSION_MEMBER_ID_REQUIRED <= request.version(),
             can_skip_assignment: VERSION_SKIP_ASSIGNMENT <= request.version(),
+            reason: groups::reason(asked.reason.as_deref()),
             entropy,
         }
     };

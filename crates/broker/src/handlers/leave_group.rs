@@ -19,11 +19,15 @@ pub(crate) async fn handle(state: &Rc<ShardState>, request: Request) -> Handled 
     let leave = {
         let asked: LeaveGroupRequest<'_> = request.decode()?;
         let members = if request.version() < VERSION_BATCHED {
-            vec![Leaver { member: named(&asked.member_id), instance: None }]
+            vec![Leaver { member: named(&asked.member_id), instance: None, reason: None }]
         } else {
             let leavers = asked.members.iter();
             leavers
-                .map(|it| Leaver { member: named(&it.member_id), instance: it.group_instance_id.as_ref().map(text) })
+                .map(|it| Leaver {
+                    member: named(&it.member_id),
+                    instance: it.group_instance_id.as_ref().map(text),
+                    reason: groups::reason(it.reason.as_deref()),
+                })
                 .collect()
         };
         LeaveGroup { group: text(&asked.group_id), members }
