@@ -96,7 +96,7 @@ fn begin(state: &Rc<ShardState>, partition: &Rc<Partition>) -> bool {
         return false;
     };
     let folder = partition.dir();
-    let throttle = state.node.config.cleaner.io_bytes_per_s_max;
+    let throttle = state.live().cleaner_io_bytes_per_s_max;
     let (key, home, mailboxes) = (partition.key, state.id, state.runtime.mailboxes());
     let posted = dir.maintenance.post({
         let dir = Arc::clone(&dir);

@@ -160,7 +160,7 @@ pub fn start(config: Config) -> Result<Node, StartError> {
         })?;
     }
     let shared = Arc::new(NodeShared {
-        connections: Connections::new(&config, shards, connection_descriptors(files_open_max)),
+        connections: Connections::new(shards, connection_descriptors(files_open_max)),
         config: Arc::clone(&config),
         cluster_id: Arc::clone(&cluster_id),
         shards,
@@ -409,7 +409,7 @@ async fn accept(state: std::rc::Rc<ShardState>, listener: Arc<str>, socket: List
             return;
         }
         let peer = parts.peer_addr();
-        if let Err((cause, reason)) = state.node.connections.opened(&peer) {
+        if let Err((cause, reason)) = state.node.connections.opened(&peer, &state.live().connections) {
             state.node.metrics.connection_refused(cause);
             tracing::warn!(cause = cause.label(), %peer, %listener, reason, "connection refused");
             continue;

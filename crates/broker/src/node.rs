@@ -12,7 +12,7 @@ use shard::{Mailboxes, MemoryBudget};
 use tokio::sync::oneshot;
 use types::ShardId;
 
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, ConnectionLimits, Endpoint};
 use crate::control::ControlHandle;
 use crate::lag::Lags;
 use crate::log_dirs::LogDir;
@@ -106,24 +106,17 @@ impl Offline {
 
 /// How many connections there are: in all, from each address, on each shard.
 pub(crate) struct Connections {
-    connections_max: u32,
     /// What the limit of open files leaves for connections.
     descriptors_max: usize,
-    per_ip_max: u32,
-    per_ip_overrides: HashMap<IpAddr, u32>,
     by_ip: RwLock<HashMap<IpAddr, u32>>,
     total: AtomicUsize,
     by_shard: Vec<AtomicUsize>,
 }
 
 impl Connections {
-    pub(crate) fn new(config: &Config, shards: u16, descriptors_max: usize) -> Self {
-        let overrides = config.connections_per_ip_overrides.iter();
+    pub(crate) fn new(shards: u16, descriptors_max: usize) -> Self {
         Self {
-            connections_max: config.connections_max,
             descriptors_max,
-            per_ip_max: config.connections_per_ip_max,
-            per_ip_overrides: overrides.filter_map(|(host, max)| Some((host.parse().ok()?, *max))).collect(),
             by_ip: RwLock::default(),
             total: AtomicUsize::new(0),
             by_shard: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
@@ -134,11 +127,15 @@ impl Connections {
     ///
     /// # Errors
     /// Why it is refused; it is not counted then.
-    pub(crate) fn opened(&self, peer: &SocketAddr) -> Result<(), (ConnectionRefusal, String)> {
+    pub(crate) fn opened(
+        &self,
+        peer: &SocketAddr,
+        limits: &ConnectionLimits,
+    ) -> Result<(), (ConnectionRefusal, String)> {
         let ip = peer.ip();
         let mut by_ip = self.by_ip.write().expect("never held across a panic");
-        if self.total.load(Ordering::Relaxed) >= self.connections_max as usize {
-            let reason = format!("{} connections are open (max.connections)", self.connections_max);
+        if self.total.load(Ordering::Relaxed) >= limits.total_max as usize {
+            let reason = format!("{} connections may be open (max.connections)", limits.total_max);
             return Err((ConnectionRefusal::Total, reason));
         }
         if self.total.load(Ordering::Relaxed) >= self.descriptors_max {
@@ -149,10 +146,10 @@ impl Connections {
             );
             return Err((ConnectionRefusal::Descriptors, reason));
         }
-        let max = self.per_ip_overrides.get(&ip).copied().unwrap_or(self.per_ip_max);
+        let max = limits.per_ip_overrides.get(&ip).copied().unwrap_or(limits.per_ip_max);
         let from_ip = by_ip.entry(ip).or_insert(0);
         if *from_ip >= max {
-            let reason = format!("{max} connections from {ip} are open (max.connections.per.ip)");
+            let reason = format!("{max} connections from {ip} may be open (max.connections.per.ip)");
             return Err((ConnectionRefusal::PerIp, reason));
         }
         *from_ip += 1;

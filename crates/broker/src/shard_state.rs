@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use types::limits::READ_AHEAD_BYTES_MAX;
 use types::{ErrorCode, Now, ShardId, TopicId, TopicPartition};
 
+use crate::config::{DynamicOverrides, LiveConfig};
 use crate::connection::Connection;
 use crate::dispatch::Principal;
 use crate::fetch::{self, Asked, FetchInFlight, PartitionPlan, SessionKey};
@@ -75,6 +76,8 @@ pub(crate) struct ShardState {
     pub(crate) log_ring: LogRing,
     completer: Completer,
     image: RefCell<Arc<MetadataImage>>,
+    /// Of that image.
+    live: RefCell<Rc<LiveConfig>>,
     topics: RefCell<HashMap<Arc<str>, Rc<TopicView>>>,
     topics_by_id: RefCell<HashMap<TopicId, Rc<TopicView>>>,
     partitions: RefCell<HashMap<PartitionKey, Rc<Partition>>>,
@@ -117,6 +120,7 @@ impl ShardState {
             metrics: Arc::clone(node.metrics.shard(runtime.id())),
             log_ring: runtime.log_ring(),
             completer: runtime.completer(),
+            live: RefCell::new(live_config(&node, &image)),
             image: RefCell::new(image),
             topics: RefCell::default(),
             topics_by_id: RefCell::default(),
@@ -220,6 +224,11 @@ impl ShardState {
     }
 
     /// The metadata as this shard knows it.
+    /// The node's settings that may change while it runs, as they are now.
+    pub(crate) fn live(&self) -> Rc<LiveConfig> {
+        Rc::clone(&self.live.borrow())
+    }
+
     pub(crate) fn image(&self) -> Ref<'_, Arc<MetadataImage>> {
         self.image.borrow()
     }
@@ -664,7 +673,7 @@ impl ShardState {
         let Some(view) = self.topic_by_id(key.topic) else { return };
         let files = shard::FileDir::new(dir.path.join(name.to_string()));
         let hints = RecoveryHints { last_stop: dir.last_stop, accept_loss: false };
-        let config = log_config(key.topic, &view.config, &self.node.config);
+        let config = log_config(key.topic, &view.config, &self.live());
         let began_ns = shard::clock::read().monotonic_ns;
         let mut told_ns = began_ns;
         let mut progress = |progress: RecoveryProgress| {
@@ -710,7 +719,7 @@ impl ShardState {
                 }
             },
         };
-        let config = log_config(key.topic, &view.config, &self.node.config);
+        let config = log_config(key.topic, &view.config, &self.live());
         let log = PartitionLog::create(name.clone(), config, self.now());
         self.host(key, name, Arc::clone(dir), log, partition, view.config.insync_replicas_min);
     }
@@ -779,6 +788,7 @@ impl ShardState {
             }
         }
         if everything {
+            self.live.replace(live_config(&self.node, image));
             self.topics.borrow_mut().clear();
             self.topics_by_id.borrow_mut().clear();
             topics = image.topics().cloned().collect();
@@ -788,7 +798,7 @@ impl ShardState {
             let Some(view) = self.topic_by_id(topic.id) else { continue };
             for partition in &topic.partitions {
                 if let Some(hosted) = self.partition(PartitionKey { topic: topic.id, partition: partition.index }) {
-                    let config = log_config(topic.id, &view.config, &self.node.config);
+                    let config = log_config(topic.id, &view.config, &self.live());
                     hosted.on_config(self, config, view.config.insync_replicas_min);
                 }
             }
@@ -859,8 +869,7 @@ impl ShardState {
         if is_due(10) {
             self.close_idle_connections();
         }
-        let cleaner = &self.node.config.cleaner;
-        if cleaner.enable && is_due(cleaner.backoff_ms / 1000) {
+        if self.node.config.cleaner_enable && is_due(self.live().cleaner_backoff_ms / 1000) {
             crate::cleaner::begin_due(self);
         }
         if is_due(self.node.config.retention_check_interval_ms / 1000) {
@@ -911,6 +920,11 @@ impl ShardState {
 
 /// What the protocol itself makes clients meet, besides what they may try again: joining a group, a member that is to
 /// rejoin, and versions that are tried in turn.
+fn live_config(node: &NodeShared, image: &MetadataImage) -> Rc<LiveConfig> {
+    let dynamic = DynamicOverrides::of(image, node.config.node_id);
+    Rc::new(node.config.live(dynamic.as_dynamic()))
+}
+
 fn is_routine(code: ErrorCode) -> bool {
     matches!(
         code,

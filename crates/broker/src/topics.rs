@@ -7,7 +7,7 @@ use quorum::image::{MetadataImage, Topic};
 use storage::{CleanupPolicy, LogConfig};
 use types::TopicId;
 
-use crate::config::{Compression, Config, Overrides, TimestampType, TopicConfig};
+use crate::config::{Compression, Config, LiveConfig, Overrides, TimestampType, TopicConfig};
 
 /// A topic as the data path sees it.
 pub(crate) struct TopicView {
@@ -45,7 +45,7 @@ pub(crate) fn config_of(image: &MetadataImage, topic: &Arc<str>, config: &Config
 }
 
 /// The same settings, as the log takes them.
-pub(crate) fn log_config(topic: TopicId, config: &TopicConfig, node: &Config) -> LogConfig {
+pub(crate) fn log_config(topic: TopicId, config: &TopicConfig, live: &LiveConfig) -> LogConfig {
     LogConfig {
         topic_id: Some(topic),
         segment_bytes: config.segment_bytes,
@@ -64,6 +64,6 @@ pub(crate) fn log_config(topic: TopicId, config: &TopicConfig, node: &Config) ->
         min_compaction_lag_ms: config.compaction_lag_ms_min,
         max_compaction_lag_ms: config.compaction_lag_ms_max,
         delete_retention_ms: config.delete_retention_ms,
-        producer_id_expiration_ms: node.producer_id_expiration_ms,
+        producer_id_expiration_ms: live.producer_id_expiration_ms,
     }
 }

@@ -19,6 +19,7 @@ use wire::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsReso
 use wire::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use wire::frame;
 use wire::heartbeat_request::HeartbeatRequest;
+use wire::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest};
 use wire::init_producer_id_request::InitProducerIdRequest;
 use wire::join_group_request::{JoinGroupRequest, JoinGroupRequestProtocol};
 use wire::leave_group_request::{LeaveGroupRequest, MemberIdentity};
@@ -113,6 +114,24 @@ impl TestNode {
             assert!(began.elapsed() < PATIENCE, "{sample} is {:?}, not {expected}", metrics.value(sample));
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Sets a setting of all brokers while the node runs; `None` takes it back.
+    fn set(&mut self, name: &str, value: Option<&str>) {
+        let config = AlterableConfig {
+            name: Cow::Owned(name.to_owned()),
+            config_operation: i8::from(value.is_none()),
+            value: value.map(|value| Cow::Owned(value.to_owned())),
+            ..Default::default()
+        };
+        let resource = AlterConfigsResource {
+            resource_type: 4,
+            resource_name: "".into(),
+            configs: vec![config],
+            ..Default::default()
+        };
+        let answer = self.ask(1, &IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() });
+        assert_eq!(answer.responses[0].error_code, 0, "{name}: {answer:?}");
     }
 
     fn create(&mut self, name: &str, partitions: i32, configs: Vec<CreatableTopicConfig<'_>>) {
@@ -431,4 +450,40 @@ fn every_family_has_help_and_type_and_is_in_one_piece() {
         }
     }
     assert!(families.len() > 40 && samples > 200, "{} families, {samples} samples", families.len());
+}
+
+#[test]
+fn limits_of_connections_change_while_the_node_runs() {
+    let mut node = TestNode::start("limits");
+    // A connection that is taken is answered, one that is not is closed.
+    let is_taken = |node: &TestNode| {
+        let mut stream = TcpStream::connect(node.address()).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        // | size | ApiVersions (18) | version 0 | correlation 1 | no client id |
+        stream.write_all(&[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff]).is_ok()
+            && stream.read(&mut [0; 4]).is_ok_and(|read| read > 0)
+    };
+    assert!(is_taken(&node), "the file says three");
+    node.set("max.connections.per.ip", Some("1"));
+    node.await_sample("ringlog_connections", "1");
+    assert!(!is_taken(&node));
+    node.await_sample("ringlog_connections_refused_total{cause=\"max.connections.per.ip\"}", "1");
+    node.set("max.connections.per.ip.overrides", Some("127.0.0.1:2"));
+    assert!(is_taken(&node), "an address with a limit of its own");
+    node.set("max.connections", Some("1"));
+    node.await_sample("ringlog_connections", "1");
+    assert!(!is_taken(&node));
+    node.await_sample("ringlog_connections_refused_total{cause=\"max.connections\"}", "1");
+    node.set("max.connections", None);
+    assert!(is_taken(&node));
+    let resource = DescribeConfigsResource {
+        resource_type: 4,
+        resource_name: "1".into(),
+        configuration_keys: Some(vec!["max.connections.per.ip".into(), "log.cleaner.backoff.ms".into()]),
+        ..Default::default()
+    };
+    let answer = node.ask(4, &DescribeConfigsRequest { resources: vec![resource], ..Default::default() });
+    let rows = &answer.results[0].configs;
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|row| !row.read_only), "{rows:?}");
 }

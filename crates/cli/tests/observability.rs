@@ -327,7 +327,9 @@ fn what_clients_meet_without_a_message_is_told_with_its_reason() {
 
     let log = node.stop();
     let told = |message: &str, cause: &str| {
-        log.iter().find(|line| line["message"] == message && line["cause"] == cause).unwrap_or_else(|| panic!("{log:#?}"))
+        log.iter()
+            .find(|line| line["message"] == message && line["cause"] == cause)
+            .unwrap_or_else(|| panic!("{log:#?}"))
     };
     let refused = told("refused", "POLICY_VIOLATION");
     assert_eq!(refused["client_id"], "c");

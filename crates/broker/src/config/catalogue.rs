@@ -108,6 +108,8 @@ pub enum Bounds {
     WordsAnyCase(Vec<&'static str>),
     /// `*`, or pairs `partition:broker`.
     Replicas,
+    /// Pairs `host:limit`, commas between.
+    HostLimits,
     /// A list with at least one entry, if it is set at all.
     NonEmptyList,
     /// A text without line breaks, tabs and other control characters.
@@ -244,6 +246,7 @@ fn parse_bounds(text: &'static str) -> Option<Bounds> {
     match text {
         "*" => Some(Bounds::Any),
         "replicas" => Some(Bounds::Replicas),
+        "limits" => Some(Bounds::HostLimits),
         "nonempty" => Some(Bounds::NonEmptyList),
         _ if text.starts_with("line ") => Some(Bounds::Line { chars_max: text["line ".len()..].parse().ok()? }),
         _ if text.starts_with('[') => Some(Bounds::Words(words(text))),
@@ -258,6 +261,18 @@ fn parse_bounds(text: &'static str) -> Option<Bounds> {
             Some(Bounds::Range { min: min.parse().ok()?, max, also })
         }
     }
+}
+
+/// The pairs of a text like `10.0.0.1:5, ::1:7`; `None` when one of them is none.
+pub(super) fn host_limits(text: &str) -> Option<Vec<(&str, u32)>> {
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    entries
+        .map(|entry| {
+            let (host, limit) = entry.rsplit_once(':')?;
+            let (host, limit) = (host.trim(), limit.trim().parse().ok()?);
+            (!host.is_empty()).then_some((host, limit))
+        })
+        .collect()
 }
 
 /// A value of a setting's type, inside its bounds.
@@ -364,6 +379,7 @@ impl ConfigKey {
                 [star] if star == "*" => true,
                 entries => entries.iter().all(|entry| is_replica(entry)),
             },
+            (Bounds::HostLimits, Value::Text(text)) => host_limits(text).is_some(),
             (Bounds::NonEmptyList, Value::List(entries)) => entries.iter().all(|entry| !entry.is_empty()),
             (Bounds::Line { chars_max }, Value::Text(text)) => {
                 text.chars().count() <= *chars_max && !text.chars().any(char::is_control)
@@ -401,6 +417,7 @@ impl ConfigKey {
             }
             Bounds::Words(words) | Bounds::WordsAnyCase(words) => format!("one of {}", words.join(", ")),
             Bounds::Replicas => "`*`, or a list of partition:broker pairs".to_owned(),
+            Bounds::HostLimits => "pairs host:limit, commas between".to_owned(),
             Bounds::NonEmptyList => "a list without empty entries".to_owned(),
             Bounds::Line { chars_max } => format!("one line of at most {chars_max} characters"),
         }

@@ -4,8 +4,8 @@
 //! ```text
 //!  defaults < server.properties < environment (KAFKA_*, RINGLOG_*) < --override
 //!                     │
-//!                RawConfig ── prove ──► Config ── topic(dynamic, overrides) ──► TopicConfig
-//!                                         │
+//!                RawConfig ── prove ──► Config ─┬─ topic(dynamic, overrides) ──► TopicConfig
+//!                                         │     └─ live(dynamic) ──► LiveConfig
 //!                                   describe, explain
 //! ```
 //! Nothing downstream checks a bound again. A setting is *effective*, *without effect* (accepted, one notice), *not
@@ -15,6 +15,7 @@
 pub mod catalogue;
 mod describe;
 mod explain;
+mod live;
 mod proved;
 mod raw;
 mod rules;
@@ -26,9 +27,10 @@ pub use describe::{
     describe_topic,
 };
 pub use explain::{explain, nearest_names};
+pub use live::{ConnectionLimits, LiveConfig};
 pub use proved::{
-    AppendBackend, CleanerConfig, Config, ConfigError, Dynamic, Endpoint, GroupsConfig, Listener, MetadataLogConfig,
-    Notice, NoticeKind, OffsetsConfig, Overrides, Problem,
+    AppendBackend, Config, ConfigError, Dynamic, Endpoint, GroupsConfig, Listener, MetadataLogConfig, Notice,
+    NoticeKind, OffsetsConfig, Overrides, Problem,
 };
 pub use raw::{Origin, RawConfig, RawValue};
 pub use rules::{DynamicOverrides, Rules, TOPIC_OWNER};

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use types::NodeId;
 
-use super::catalogue::{ConfigKey, Scope, Treatment, Value, broker_twin, chain};
+use super::catalogue::{ConfigKey, Scope, Treatment, Value, broker_twin, chain, host_limits};
 use super::explain::nearest_names;
 use super::raw::{Origin, RawConfig};
 use super::topic::TopicConfig;
@@ -93,17 +94,6 @@ pub struct OffsetsConfig {
     pub metadata_bytes_max: u32,
     /// `offsets.load.buffer.size`: bytes read at a time when a coordinator loads.
     pub load_buffer_bytes: u32,
-}
-
-/// `log.cleaner.*`: how compaction runs.
-#[derive(Clone, PartialEq, Debug)]
-pub struct CleanerConfig {
-    /// `log.cleaner.enable`
-    pub enable: bool,
-    /// `log.cleaner.backoff.ms`: pause when there is nothing to clean.
-    pub backoff_ms: u64,
-    /// `log.cleaner.io.max.bytes.per.second`; `None` is no throttle.
-    pub io_bytes_per_s_max: Option<u64>,
 }
 
 /// `metadata.*`: the log of the cluster's metadata.
@@ -219,10 +209,8 @@ pub struct Config {
     pub describe_partitions_max: u32,
     /// `log.retention.check.interval.ms`
     pub retention_check_interval_ms: u64,
-    /// `producer.id.expiration.ms`
-    pub producer_id_expiration_ms: u64,
-    /// Compaction.
-    pub cleaner: CleanerConfig,
+    /// `log.cleaner.enable`
+    pub cleaner_enable: bool,
     /// What a topic without overrides runs on.
     pub topic_default: TopicConfig,
 
@@ -234,12 +222,6 @@ pub struct Config {
     pub socket_send_buffer_bytes: Option<u32>,
     /// `socket.receive.buffer.bytes`; `None` leaves it to the kernel.
     pub socket_receive_buffer_bytes: Option<u32>,
-    /// `max.connections`
-    pub connections_max: u32,
-    /// `max.connections.per.ip`
-    pub connections_per_ip_max: u32,
-    /// `max.connections.per.ip.overrides`: host or address to limit.
-    pub connections_per_ip_overrides: BTreeMap<String, u32>,
     /// `connections.max.idle.ms`; `None` never closes.
     pub connection_idle_ms_max: Option<u64>,
     /// `max.incremental.fetch.session.cache.slots`
@@ -625,20 +607,12 @@ impl Prover<'_> {
             delete_topics: self.bool("delete.topic.enable"),
             describe_partitions_max: self.u32("max.request.partition.size.limit"),
             retention_check_interval_ms: self.u64("log.retention.check.interval.ms"),
-            producer_id_expiration_ms: self.u64("producer.id.expiration.ms"),
-            cleaner: CleanerConfig {
-                enable: self.bool("log.cleaner.enable"),
-                backoff_ms: self.u64("log.cleaner.backoff.ms"),
-                io_bytes_per_s_max: self.bytes_per_s("log.cleaner.io.max.bytes.per.second"),
-            },
+            cleaner_enable: self.bool("log.cleaner.enable"),
             topic_default: TopicConfig::from_layers(self.layers, &Overrides::new()),
             request_bytes_max: self.u32("socket.request.max.bytes"),
             fetch_bytes_max: self.u32("fetch.max.bytes"),
             socket_send_buffer_bytes: self.u32_unless_negative("socket.send.buffer.bytes"),
             socket_receive_buffer_bytes: self.u32_unless_negative("socket.receive.buffer.bytes"),
-            connections_max: self.u32("max.connections"),
-            connections_per_ip_max: self.u32("max.connections.per.ip"),
-            connections_per_ip_overrides: self.limits_by_host("max.connections.per.ip.overrides"),
             connection_idle_ms_max: self.unless_negative("connections.max.idle.ms"),
             fetch_sessions_max: self.u32("max.incremental.fetch.session.cache.slots"),
             groups: GroupsConfig {
@@ -681,7 +655,16 @@ impl Prover<'_> {
         {
             self.problem("log.cleaner.max.compaction.lag.ms", "must not be below log.cleaner.min.compaction.lag.ms");
         }
-        if !config.cleaner.enable {
+        let name = "max.connections.per.ip.overrides";
+        let overrides = self.text(name).unwrap_or_default();
+        for (host, _) in host_limits(&overrides).unwrap_or_default() {
+            if host.parse::<IpAddr>().is_err() {
+                let text =
+                    format!("{host} is no address, and host names are not looked up: it has no limit of its own");
+                self.notice(NoticeKind::Remark, name, text);
+            }
+        }
+        if !config.cleaner_enable {
             let text = "compacted topics, the consumers' offsets among them, will grow without bound";
             self.notice(NoticeKind::Remark, "log.cleaner.enable", text);
         }
@@ -696,19 +679,6 @@ impl Prover<'_> {
             self.problem(name, "must be host:port, such as 127.0.0.1:9644, or empty to switch it off");
         }
         Some(text)
-    }
-
-    fn limits_by_host(&mut self, name: &str) -> BTreeMap<String, u32> {
-        let mut limits = BTreeMap::new();
-        for entry in self.text(name).unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            match entry.rsplit_once(':').map(|(host, limit)| (host.trim(), limit.trim().parse())) {
-                Some((host, Ok(limit))) if !host.is_empty() => {
-                    limits.insert(host.to_owned(), limit);
-                }
-                _ => self.problem(name, format!("`{entry}` is not of the form host:limit")),
-            }
-        }
-        limits
     }
 
     fn text(&self, name: &str) -> Option<String> {
@@ -760,14 +730,6 @@ impl Prover<'_> {
 
     fn unless_zero(&self, name: &str) -> Option<u64> {
         self.unless_negative(name).filter(|value| *value != 0)
-    }
-
-    fn bytes_per_s(&self, name: &str) -> Option<u64> {
-        match self.layers.value(name) {
-            #[expect(clippy::cast_sign_loss, reason = "checked to lie between 1 and 2^53")]
-            Some(Value::Double(rate)) if (1.0..9e15).contains(&rate) => Some(rate as u64),
-            _ => None,
-        }
     }
 }
 

@@ -118,7 +118,9 @@ fn embedded_defaults_serve_on_9092_with_data_in_the_local_folder() {
     assert_eq!(config.topic_default.retention_ms, Some(7 * 24 * 3_600_000));
     assert_eq!(config.topic_default.segment_ms, 7 * 24 * 3_600_000);
     assert_eq!(config.topic_default.durability(), Durability::Replicated);
-    assert_eq!(config.cleaner.io_bytes_per_s_max, None);
+    let live = config.live(Dynamic::NONE);
+    assert_eq!(live.cleaner_io_bytes_per_s_max, None);
+    assert_eq!(live.connections.total_max, i32::MAX as u32);
     assert!(config.notices.is_empty(), "{:?}", config.notices);
 }
 
@@ -207,7 +209,8 @@ fn listeners_that_cannot_work_are_refused() {
         ("advertised.listeners=OTHER://h:9092", "OTHER is not one of the names in listeners"),
         ("inter.broker.listener.name=OTHER", "must be one of the names in listeners"),
         ("listener.security.protocol.map=A:TLS", "is not of the form NAME:PROTOCOL"),
-        ("max.connections.per.ip.overrides=host", "is not of the form host:limit"),
+        ("max.connections.per.ip.overrides=host", "must be pairs host:limit, commas between"),
+        ("max.connections.per.ip.overrides=10.0.0.1:5,:7", "must be pairs host:limit, commas between"),
         ("log.dirs=", "must name at least one directory"),
         ("log.dirs=/a,/b,/a", "/a is there twice"),
         ("node.id=1\nbroker.id=2", "is the old name of node.id"),
@@ -216,6 +219,41 @@ fn listeners_that_cannot_work_are_refused() {
         let error = prove(properties).expect_err(properties).to_string();
         assert!(error.contains(rule), "{properties}: {error}");
     }
+}
+
+#[test]
+fn what_may_change_while_the_node_runs_follows_the_dynamic_layers() {
+    let config = proved("max.connections=9\nmax.connections.per.ip.overrides=10.0.0.1: 5, ::1:7, db.example:3\n");
+    assert!(
+        config.notices.iter().any(|notice| notice.text.contains("db.example is no address")),
+        "{:?}",
+        config.notices
+    );
+    let live = config.live(Dynamic::NONE);
+    assert_eq!(live.connections.total_max, 9);
+    let overrides = [("10.0.0.1".parse().expect("an address"), 5), ("::1".parse().expect("an address"), 7)];
+    assert_eq!(live.connections.per_ip_overrides, overrides.into());
+    assert_eq!((live.cleaner_backoff_ms, live.producer_id_expiration_ms), (15_000, 86_400_000));
+
+    let of = |pairs: &[(&str, &str)]| -> Overrides {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let cluster = of(&[
+        ("max.connections", "3"),
+        ("max.connections.per.ip", "2"),
+        ("log.cleaner.backoff.ms", "1000"),
+        ("log.cleaner.io.max.bytes.per.second", "1048576"),
+        ("producer.id.expiration.ms", "60000"),
+    ]);
+    validate_broker_overrides(&cluster, false).expect("Kafka takes them for all brokers");
+    let broker = of(&[("max.connections", "4"), ("max.connections.per.ip.overrides", "")]);
+    validate_broker_overrides(&broker, true).expect("and for one");
+    validate_broker_overrides(&of(&[("max.connections.per.ip.overrides", "x")]), true).expect_err("no pair");
+    let live = config.live(Dynamic { broker: &broker, cluster: &cluster });
+    let connections = ConnectionLimits { total_max: 4, per_ip_max: 2, per_ip_overrides: [].into() };
+    assert_eq!(live.connections, connections);
+    assert_eq!((live.cleaner_backoff_ms, live.cleaner_io_bytes_per_s_max), (1000, Some(1 << 20)));
+    assert_eq!(live.producer_id_expiration_ms, 60_000);
 }
 
 #[test]
