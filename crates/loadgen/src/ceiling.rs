@@ -89,6 +89,9 @@ pub(crate) fn measure(workload: &Workload, options: &RunOptions) -> Result<Ceili
         run(&bare, &options, &mut |_| {}).map_err(|error| format!("against floor: {error}"))
     };
     let fastest = against_floor(Load::Maximum)?;
+    if fastest.acked.messages == 0 {
+        return Err(format!("floor acked nothing within {} s; this machine is too busy", DURATION.as_secs()));
+    }
     let at_rate = match workload.load.rate() {
         Some(rate) => Some(Quantiles::of(&against_floor(Load::Open(rate))?.produce)),
         None => None,

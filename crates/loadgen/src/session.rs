@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::compare::{compare, interleaved};
-use crate::driver::fault::inject;
+use crate::driver::fault::{self, inject};
 use crate::driver::{self, Place, Running, StartError, System, TargetSpec, Tools};
 use crate::limits::{self, Limits, Used};
 use crate::machine::{Machine, commit, version_of};
 use crate::options::RunOptions;
-use crate::outcome::{Latencies, Outcome, latencies};
+use crate::outcome::{Ceiling, Latencies, Outcome, latencies};
 use crate::results::{make_folder, write};
 use crate::suite::{Cell, Fault};
 use crate::summary::{
@@ -95,16 +95,22 @@ impl Session {
         let fail = |error: std::io::Error| error.to_string();
         let mut summary = self.summary(began, commit.as_ref());
         let limits = Limits::read(&self.limits).map_err(fail)?;
+        for (index, spec) in self.targets.iter().enumerate() {
+            let nodes = if spec.is_started_here() { spec.nodes as usize } else { 0 };
+            fault::check(&self.faults, nodes).map_err(|reason| format!("{}: {reason}", self.label(index)))?;
+        }
         let mut running = Vec::new();
         for (index, spec) in self.targets.iter().enumerate() {
             let rows = index * self.cells.len()..(index + 1) * self.cells.len();
-            running.push(self.bring_up(spec, &mut summary.targets[rows], drive, told)?);
+            running.push(self.bring_up(spec, &self.label(index), &mut summary.targets[rows], drive, told)?);
         }
         let folder =
             make_folder(&self.results, began, commit.as_ref().map(|(id, _)| id.as_str()), &self.name).map_err(fail)?;
         let mut done = Done { folder, summary, outcomes: Vec::new(), cells: self.cells.len() };
         let mut lines: Vec<SeriesLine> = Vec::new();
         let mut failed = None;
+        // The generator's own ceiling, by cell: it depends neither on who is measured nor on the run, so the first is for all.
+        let mut ceilings: Vec<Option<Ceiling>> = vec![None; self.cells.len()];
         // Cell by cell, so that the targets of a cell are measured close to each other.
         let turns: Vec<(usize, u32, usize)> = (0..self.cells.len())
             .flat_map(|cell| {
@@ -123,13 +129,12 @@ impl Session {
             told(&format!("{label}: run {} of {}", run + 1, self.repeats));
             let workload = up.spec.workload(&self.cells[cell].workload);
             let mut options = self.options_for(up);
-            if run > 0 {
-                // The generator's ceiling does not change from run to run.
+            if ceilings[cell].is_some() {
                 options.floor = None;
             }
             let outcome =
                 up.check_alive().and_then(|()| self.drive_with_faults(up, &label, &workload, &options, drive));
-            let (outcome, notes) = match outcome {
+            let (mut outcome, notes) = match outcome {
                 Ok(driven) => driven,
                 Err(reason) => {
                     failed = Some(format!("{label}: {reason}"));
@@ -139,6 +144,11 @@ impl Session {
             };
             if outcome.partial.is_some() && self.options.stop.load(Ordering::Relaxed) {
                 done.summary.interrupted = Some(format!("stopped within run {} of {}", place + 1, turns.len()));
+            }
+            match (ceilings[cell], &outcome.generator.ceiling) {
+                (Some(known), _) => outcome.generator.ceiling = Some(Ok(known)),
+                (None, Some(Ok(measured))) => ceilings[cell] = Some(*measured),
+                (None, _) => {}
             }
             if run == 0 {
                 done.summary.targets[row].notes.extend(notes);
@@ -189,10 +199,21 @@ impl Session {
             targets: self
                 .targets
                 .iter()
-                .flat_map(|spec| self.cells.iter().map(|cell| row(spec, cell, self.cells.len() > 1)))
+                .enumerate()
+                .flat_map(|(index, spec)| self.cells.iter().map(move |cell| (index, spec, cell)))
+                .map(|(index, spec, cell)| row(&self.label(index), spec, cell))
                 .collect(),
             comparisons: Vec::new(),
             interrupted: None,
+        }
+    }
+
+    /// What a target is called: what sets it apart, and a number if that is nothing.
+    fn label(&self, index: usize) -> String {
+        let label = self.targets[index].label();
+        match self.targets[..index].iter().filter(|spec| spec.label() == label).count() {
+            0 => label,
+            before => format!("{label} ({})", before + 1),
         }
     }
 
@@ -223,11 +244,11 @@ impl Session {
     fn bring_up(
         &self,
         spec: &TargetSpec,
+        label: &str,
         rows: &mut [TargetSummary],
         drive: &mut Drive<'_>,
         told: &mut dyn FnMut(&str),
     ) -> Result<Option<Running>, String> {
-        let label = spec.label();
         if spec.is_started_here() {
             told(&format!("{label}: starting"));
         }
@@ -244,7 +265,7 @@ impl Session {
         };
         let mut note = None;
         if spec.system == System::Kafka && !self.warmup_max.is_zero() {
-            note = Some(self.warm_up(&mut running, &label, drive, told)?);
+            note = Some(self.warm_up(&mut running, label, drive, told)?);
         }
         for row in rows {
             row.version = running.version.clone();
@@ -338,10 +359,11 @@ impl Done {
 }
 
 /// A row of the summary: a target with a cell.
-fn row(spec: &TargetSpec, cell: &Cell, is_matrix: bool) -> TargetSummary {
+fn row(label: &str, spec: &TargetSpec, cell: &Cell) -> TargetSummary {
     let topics = spec.workload(&cell.workload).topics;
     TargetSummary {
-        label: if is_matrix { format!("{} {}", spec.label(), cell.label) } else { spec.label() },
+        // Without a matrix the cell has no label of its own.
+        label: if cell.label.is_empty() { label.to_owned() } else { format!("{label} {}", cell.label) },
         system: match spec.system {
             System::Broker(_) => "broker",
             System::Ringlog => "ringlog",
@@ -445,7 +467,7 @@ fn reached(
 mod tests {
     use super::*;
     use crate::report::{Results, sample};
-    use crate::suite::Suite;
+    use crate::suite::{FaultKind, Suite};
 
     fn session(name: &str, targets: &[&str], repeats: u32) -> Session {
         let under = std::env::temp_dir().join(format!("ringlog-session-{name}-{}", std::process::id()));
@@ -479,6 +501,25 @@ mod tests {
         assert_eq!((target.runs.len(), target.replication_factor), (0, 3));
         assert!(target.empty.as_ref().is_some_and(|reason| reason.contains("one node")));
         std::fs::remove_dir_all(session.results.parent().expect("a parent")).expect("removed");
+    }
+
+    #[test]
+    fn faults_that_a_target_cannot_have_are_refused_before_anything_starts() {
+        let fault = |node| Fault { at: Duration::ZERO, kind: FaultKind::Kill, down: Duration::ZERO, node };
+        for (target, node, says) in [("127.0.0.1:1", 1, "starts itself"), ("kafka:nodes=3", 4, "there are 3")] {
+            let session = Session { faults: vec![fault(node)], ..session("faults", &[target], 1) };
+            let error = session.run(&mut |_, _, _| Err(String::new()), &mut |_| {}).expect_err("no such node");
+            assert!(error.contains(says), "{error}");
+            assert!(!session.tools.work.exists());
+        }
+    }
+
+    #[test]
+    fn targets_that_nothing_sets_apart_are_numbered() {
+        let session = session("labels", &["ringlog:cpus=0", "kafka", "ringlog:cpus=1", "ringlog"], 1);
+        let summary = session.summary(SystemTime::UNIX_EPOCH, None);
+        let labels: Vec<&str> = summary.targets.iter().map(|target| target.label.as_str()).collect();
+        assert_eq!(labels, ["ringlog", "kafka", "ringlog (2)", "ringlog (3)"]);
     }
 
     #[test]

@@ -11,6 +11,20 @@ use crate::suite::{Fault, FaultKind};
 /// How often it is looked whether the run is over.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Whether a target of so many nodes, started here, can have these faults.
+///
+/// # Errors
+/// A fault names a node that is not there.
+pub fn check(faults: &[Fault], nodes: usize) -> Result<(), String> {
+    match (faults.iter().find(|fault| nodes < fault.node as usize), nodes) {
+        (None, _) => Ok(()),
+        (Some(_), 0) => {
+            Err("its faults are for nodes that the bench starts itself, not for brokers that run already".to_owned())
+        }
+        (Some(fault), _) => Err(format!("a fault names node {}, and there are {nodes}", fault.node)),
+    }
+}
+
 /// Does what the faults say, each at its time after now, until `over`. Returns what was done, in words.
 ///
 /// # Errors
@@ -18,12 +32,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub fn inject(nodes: &mut [RunningNode], faults: &[Fault], over: &AtomicBool) -> Result<Vec<String>, String> {
     let began = Instant::now();
     let mut done = Vec::new();
+    check(faults, nodes.len())?;
     for fault in faults {
-        let count = nodes.len();
-        let node = nodes.get_mut(fault.node as usize - 1).ok_or_else(|| match count {
-            0 => "faults are for nodes that the bench starts itself, not for brokers that run already".to_owned(),
-            _ => format!("a fault names node {}, and there are {count}", fault.node),
-        })?;
+        let node = &mut nodes[fault.node as usize - 1];
         if !wait(began + fault.at, over) {
             break;
         }
@@ -51,8 +62,13 @@ pub fn inject(nodes: &mut [RunningNode], faults: &[Fault], over: &AtomicBool) ->
                 process.start_again().map_err(|error| format!("node {} does not start again: {error}", fault.node))?;
             }
         }
+        // CPU and memory are counted from one look at a process to the next, and this is another process now.
+        let uncounted = match fault.kind {
+            FaultKind::Pause => "",
+            FaultKind::Restart | FaultKind::Kill => "; what this node used is not counted",
+        };
         done.push(format!(
-            "node {} was {word} {} s into each run, for {} s; CPU and memory are those of its first process",
+            "node {} was {word} {} s into each run, for {} s{uncounted}",
             fault.node,
             fault.at.as_secs_f64(),
             fault.down.as_secs_f64()

@@ -110,6 +110,16 @@ impl Running {
     }
 }
 
+impl Drop for Running {
+    /// All of its nodes are asked to stop before the first is waited for: the last of a Kafka cluster, left without a
+    /// quorum, would not end by itself.
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            node.process.ask_to_stop();
+        }
+    }
+}
+
 /// The folder of the nodes' own output; removed with the target.
 #[derive(Debug)]
 struct Logs(Option<PathBuf>);
@@ -148,10 +158,20 @@ pub async fn start(spec: &TargetSpec, tools: &Tools) -> Result<Running, StartErr
 fn folder(tools: &Tools, spec: &TargetSpec) -> Result<PathBuf, StartError> {
     let name: String =
         spec.label().chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
-    let folder = tools.work.join(format!("{name}-{}", std::process::id()));
-    fs::create_dir_all(&folder)
-        .map_err(|error| StartError::Failed(format!("cannot make {}: {error}", folder.display())))?;
-    Ok(folder)
+    let told = |error: std::io::Error| {
+        StartError::Failed(format!("cannot make a folder in {}: {error}", tools.work.display()))
+    };
+    fs::create_dir_all(&tools.work).map_err(told)?;
+    // The same target may be asked for twice.
+    let mut number = 1;
+    loop {
+        let folder = tools.work.join(if number == 1 { name.clone() } else { format!("{name}-{number}") });
+        match fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(told(error)),
+        }
+    }
 }
 
 fn failed(error: &std::io::Error) -> StartError {

@@ -26,6 +26,8 @@ pub struct Process {
     cpus: Vec<usize>,
     child: Child,
     log: PathBuf,
+    /// When it was asked to stop.
+    asked: Option<Instant>,
 }
 
 impl Process {
@@ -35,7 +37,7 @@ impl Process {
     /// The program cannot be started; CPUs that this machine has not.
     pub fn start(name: &str, command: Command, cpus: &[usize], log: &Path) -> io::Result<Self> {
         let child = spawn(dying_with_us(&command), cpus, log)?;
-        Ok(Self { name: name.to_owned(), command, cpus: cpus.to_vec(), child, log: log.to_path_buf() })
+        Ok(Self { name: name.to_owned(), command, cpus: cpus.to_vec(), child, log: log.to_path_buf(), asked: None })
     }
 
     /// Starts it again after it has ended. From here on it no longer ends by itself when we do: that is bound to the
@@ -45,6 +47,7 @@ impl Process {
     /// The program cannot be started.
     pub fn start_again(&mut self) -> io::Result<()> {
         self.child = spawn(copy(&self.command), &self.cpus, &self.log)?;
+        self.asked = None;
         Ok(())
     }
 
@@ -83,12 +86,22 @@ impl Process {
         lines[lines.len().saturating_sub(TAIL_LINES)..].join(" | ")
     }
 
+    /// Asks it to end, once, and does not wait: nodes of a cluster go down together.
+    pub fn ask_to_stop(&mut self) -> Instant {
+        match self.asked {
+            Some(asked) => asked,
+            None => {
+                self.signal(Signal::SIGTERM);
+                *self.asked.insert(Instant::now())
+            }
+        }
+    }
+
     /// Ends it: SIGTERM, and SIGKILL if it does not heed that.
     pub fn stop(&mut self) {
-        self.signal(Signal::SIGTERM);
-        let begun = Instant::now();
+        let asked = self.ask_to_stop();
         while matches!(self.child.try_wait(), Ok(None)) {
-            if begun.elapsed() > STOP_TIME_MAX {
+            if asked.elapsed() > STOP_TIME_MAX {
                 eprintln!("{} does not stop on SIGTERM: killed", self.name);
                 let _ = self.child.kill();
                 let _ = self.child.wait();
@@ -232,6 +245,32 @@ mod tests {
         assert_eq!(process.log_tail().split_whitespace().last(), Some(cpu.to_string().as_str()));
         assert_eq!(sched_getaffinity(Pid::from_raw(0)).expect("mask"), before);
         fs::remove_file(log).expect("removed");
+    }
+
+    #[test]
+    fn a_process_that_ends_only_with_another_is_not_killed_when_both_were_asked() {
+        let (log, flag) = (log("together"), log("together-flag"));
+        let started = |on_term: &str| {
+            let mut command = Command::new("sh");
+            let script = format!("trap '{on_term}; exit' TERM; echo ready; while :; do sleep 0.02; done");
+            command.args(["-c", &script]).env("FLAG", &flag);
+            Process::start("sh", command, &[], &log).expect("started")
+        };
+        let mut waiting = started("while [ ! -e $FLAG ]; do sleep 0.02; done");
+        let mut other = started("touch $FLAG");
+        let begun = Instant::now();
+        while fs::read_to_string(&log).expect("a log").lines().count() < 2 {
+            assert!(begun.elapsed() < Duration::from_secs(30), "they do not start");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let asked = [&mut waiting, &mut other].map(Process::ask_to_stop);
+        waiting.stop();
+        assert!(asked[0].elapsed() < STOP_TIME_MAX, "it was killed");
+        other.stop();
+        // Asking again does not start the time anew.
+        assert_eq!([&mut waiting, &mut other].map(Process::ask_to_stop), asked);
+        fs::remove_file(log).expect("removed");
+        fs::remove_file(flag).expect("removed");
     }
 
     #[test]
