@@ -9,8 +9,11 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// Colours of series that can be told apart; a report with more targets uses them again, dashed by their order.
-pub(crate) const SERIES_COLOURS: usize = 6;
+/// Colours of series that can be told apart; a report with more targets uses them again with the next of [`DASHES`].
+const SERIES_COLOURS: usize = 8;
+
+/// How the first, second and third use of a colour is drawn: `stroke-dasharray`.
+const DASHES: [&str; 3] = ["none", "9 4", "2 4"];
 
 const WIDTH: u32 = 720;
 const HEIGHT: u32 = 300;
@@ -24,17 +27,34 @@ const GRID: RGBColor = RGBColor(1, 0, 3);
 /// Placeholder of a bound, dashed.
 const BOUND: RGBColor = RGBColor(1, 0, 4);
 
-const fn series_colour(index: usize) -> RGBColor {
-    RGBColor(1, 1, (index % SERIES_COLOURS) as u8)
+/// Placeholder of a series: its dashes and its colour.
+const fn series_placeholder(series: usize) -> RGBColor {
+    let dashes = (series / SERIES_COLOURS) % DASHES.len();
+    RGBColor(1, 1 + dashes as u8, (series % SERIES_COLOURS) as u8)
+}
+
+/// The colour of a series as CSS.
+pub(crate) fn series_colour(series: usize) -> String {
+    format!("var(--series-{})", series % SERIES_COLOURS)
+}
+
+/// The background, as CSS, that is to a legend what the line of a series is to its chart.
+pub(crate) fn series_background(series: usize) -> String {
+    let colour = series_colour(series);
+    match (series / SERIES_COLOURS) % DASHES.len() {
+        0 => colour,
+        1 => format!("repeating-linear-gradient(90deg,{colour} 0 8px,transparent 8px 10px)"),
+        _ => format!("repeating-linear-gradient(90deg,{colour} 0 2px,transparent 2px 4px)"),
+    }
 }
 
 /// One line of a chart.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// Which colour: the same target has the same one in every chart.
-    pub(crate) colour: usize,
-    /// Thin lines are the runs behind a thick one.
-    pub(crate) is_thin: bool,
+    /// Which series: the same target has the same colour and dashes in every chart.
+    pub(crate) series: usize,
+    /// Faint lines are the runs behind a strong one.
+    pub(crate) is_faint: bool,
     pub(crate) points: Vec<(f64, f64)>,
 }
 
@@ -204,7 +224,7 @@ fn draw_into(svg: &mut String, chart: &Chart<'_>, x: Axis, y: Axis) -> Result<()
         .label_style(label.clone())
         .x_desc(chart.x_label)
         .axis_desc_style(label)
-        .set_all_tick_mark_size(0)
+        .set_all_tick_mark_size(6)
         .draw()
         .map_err(|error| told(&error))?;
     if let Some((bound, name)) = chart.bound {
@@ -214,9 +234,11 @@ fn draw_into(svg: &mut String, chart: &Chart<'_>, x: Axis, y: Axis) -> Result<()
         let text = Text::new(name.to_owned(), (x_range.end, bound.max(low)), style);
         plot.draw_series([text]).map_err(|error| told(&error))?;
     }
-    for line in chart.lines {
-        let width = if line.is_thin { 1 } else { 2 };
-        let colour = series_colour(line.colour).mix(if line.is_thin { 0.45 } else { 1.0 });
+    // Faint lines lie below strong ones.
+    let (faint, strong): (Vec<&Line>, Vec<&Line>) = chart.lines.iter().partition(|line| line.is_faint);
+    for line in faint.into_iter().chain(strong) {
+        let width = if line.is_faint { 1 } else { 2 };
+        let colour = series_placeholder(line.series).mix(if line.is_faint { 0.55 } else { 1.0 });
         let points = line.points.iter().map(|(x, y)| (*x, y.max(low)));
         plot.draw_series(LineSeries::new(points, ShapeStyle { color: colour, filled: false, stroke_width: width }))
             .map_err(|error| told(&error))?;
@@ -240,8 +262,15 @@ fn themed(svg: &str, title: &str) -> String {
         out = out.replace(placeholder, &format!("var({variable})"));
     }
     out = out.replace("stroke=\"#010004\"", "stroke=\"var(--ink-soft)\" stroke-dasharray=\"6 5\"");
-    for index in 0..SERIES_COLOURS {
-        out = out.replace(&format!("#01010{index}"), &format!("var(--series-{index})"));
+    for series in 0..SERIES_COLOURS * DASHES.len() {
+        let RGBColor(red, green, blue) = series_placeholder(series);
+        let (placeholder, colour) = (format!("#{red:02X}{green:02X}{blue:02X}"), series_colour(series));
+        let dashes = DASHES[series / SERIES_COLOURS];
+        if dashes != "none" {
+            let dashed = format!("stroke=\"{colour}\" stroke-dasharray=\"{dashes}\"");
+            out = out.replace(&format!("stroke=\"{placeholder}\""), &dashed);
+        }
+        out = out.replace(&placeholder, &colour);
     }
     out
 }
@@ -269,8 +298,9 @@ mod tests {
     #[test]
     fn a_chart_has_its_lines_in_colours_of_the_page_and_no_placeholder_left() {
         let lines = [
-            Line { colour: 0, is_thin: false, points: vec![(0.0, 1.0), (1.0, 3.0)] },
-            Line { colour: 7, is_thin: true, points: vec![(0.5, 2.0)] },
+            Line { series: 0, is_faint: false, points: vec![(0.0, 1.0), (1.0, 3.0)] },
+            Line { series: 9, is_faint: false, points: vec![(0.0, 1.5), (1.0, 2.0)] },
+            Line { series: 23, is_faint: true, points: vec![(0.5, 2.0)] },
         ];
         let svg = draw(&Chart {
             title: "a <b>",
@@ -284,12 +314,18 @@ mod tests {
             y_max: None,
             x_range: None,
         });
-        for needle in
-            ["var(--series-0)", "var(--series-1)", "var(--grid)", "aria-label=\"a &lt;b&gt;\"", "\nbound\n", "time"]
-        {
+        for needle in [
+            "stroke=\"var(--series-0)\" stroke-width",
+            "stroke=\"var(--series-1)\" stroke-dasharray=\"9 4\"",
+            "fill=\"var(--series-7)\"",
+            "var(--grid)",
+            "aria-label=\"a &lt;b&gt;\"",
+            "\nbound\n",
+            "time",
+        ] {
             assert!(svg.contains(needle), "no {needle} in {svg}");
         }
-        assert!(!svg.contains("#0100") && !svg.contains("#0101"), "{svg}");
+        assert!(!svg.contains("#01"), "{svg}");
         assert!(!svg.contains("width=\"720\" height=\"300\""), "{svg}");
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Results;
-use super::chart::{Chart, Line, SERIES_COLOURS, Scale, draw};
+use super::chart::{Chart, Line, Scale, draw, series_background, series_colour};
 use super::format::{bytes, count, duration_text, grouped, latency, three};
 use super::html::escape;
 use crate::outcome::messages_failed;
@@ -12,8 +12,8 @@ use crate::summary::{
     Latency, MetricComparison, QuantilesSummary, Run, SeriesLine, Summary, TargetSummary, VerdictSummary,
 };
 
-/// Runs whose second-by-second lines are drawn; more would only be a smear.
-const SERIES_RUNS_MAX: u32 = 1;
+/// Rows of which every run is drawn; of more than these only the middle one, as the rest would only be a smear.
+const FAINT_ROWS_MAX: usize = 4;
 
 /// Points of a line at most: an eight-hour soak has 28,800 seconds and a screen has not.
 const POINTS_MAX: usize = 1200;
@@ -21,7 +21,8 @@ const POINTS_MAX: usize = 1200;
 /// A row of the page: one target of one folder.
 struct Row<'a> {
     label: String,
-    colour: usize,
+    /// Its place on the page, and so its colour.
+    place: usize,
     summary: &'a Summary,
     target: &'a TargetSummary,
     series: Vec<&'a SeriesLine>,
@@ -41,8 +42,24 @@ impl Row<'_> {
         (values.len() > 1).then(|| sample.spread_percent())
     }
 
+    /// The run that speaks for all where only one can be drawn: the one with the middle produce p99.
+    fn middle_run(&self) -> usize {
+        let mut order: Vec<usize> = (0..self.target.runs.len()).collect();
+        order.sort_by_key(|run| self.target.runs[*run].produce_latency.p99_us);
+        order.get(order.len().saturating_sub(1) / 2).copied().unwrap_or(0)
+    }
+
+    /// What is drawn of each run: the middle one strong and, where there is room for them, the others faint.
+    fn lines(&self, has_faint: bool, points: impl Fn(usize) -> Vec<(f64, f64)>) -> Vec<Line> {
+        let middle = self.middle_run();
+        (0..self.target.runs.len())
+            .filter(|run| has_faint || *run == middle)
+            .map(|run| Line { series: self.place, is_faint: run != middle, points: points(run) })
+            .collect()
+    }
+
     fn key(&self) -> String {
-        format!("<i class=\"key\" style=\"background:var(--series-{})\"></i>", self.colour % SERIES_COLOURS)
+        format!("<i class=\"key\" style=\"background:{}\"></i>", series_background(self.place))
     }
 }
 
@@ -66,8 +83,8 @@ pub fn page(all: &[Results]) -> String {
         cards(&mut out, row);
     }
     glance(&mut out, &rows);
-    comparisons(&mut out, all);
     charts(&mut out, &rows);
+    comparisons(&mut out, all);
     modes(&mut out, &rows);
     verdicts(&mut out, all, &rows);
     limits(&mut out, &rows);
@@ -102,7 +119,7 @@ fn rows(all: &[Results]) -> Vec<Row<'_>> {
             let of_target = |line: &&SeriesLine| line.target == index as u32;
             rows.push(Row {
                 label,
-                colour: rows.len(),
+                place: rows.len(),
                 summary: &results.summary,
                 target,
                 series: results.series.iter().filter(of_target).collect(),
@@ -136,6 +153,15 @@ fn head(out: &mut String, all: &[Results], title: &str) {
     }
 }
 
+/// A caution of one run, and how many further runs say the same but for its numbers.
+struct Alike {
+    kind: String,
+    is_bad: bool,
+    run: usize,
+    text: String,
+    further: usize,
+}
+
 /// What a reader must know before the first number.
 fn cautions(out: &mut String, all: &[Results], rows: &[Row<'_>]) {
     let mut bad = Vec::new();
@@ -146,15 +172,38 @@ fn cautions(out: &mut String, all: &[Results], rows: &[Row<'_>]) {
         }
     }
     for row in rows {
+        let mut all_alike: Vec<Alike> = Vec::new();
         for (index, run) in row.target.runs.iter().enumerate() {
+            let is_bad = run.partial.is_some() || !run.check.passed();
             for caution in run.cautions() {
-                let which = if row.target.runs.len() > 1 { format!(" run {}", index + 1) } else { String::new() };
-                let text = format!("{}{which}: {caution}", row.label);
-                if run.partial.is_some() || !run.check.passed() { bad.push(text) } else { mild.push(text) }
+                let kind = caution.replace(|c: char| c.is_ascii_digit() || c == '.', "");
+                match all_alike.iter_mut().find(|alike| alike.kind == kind && alike.is_bad == is_bad) {
+                    Some(alike) => alike.further += 1,
+                    None => all_alike.push(Alike { kind, is_bad, run: index + 1, text: caution, further: 0 }),
+                }
             }
         }
-        mild.extend(row.target.notes.iter().map(|note| format!("{}: {note}", row.label)));
+        for Alike { is_bad, run, text, further, .. } in all_alike {
+            let which = match (row.target.runs.len(), further) {
+                (1, _) => String::new(),
+                (_, 0) => format!(" run {run}"),
+                (runs, _) => format!(" run {run}, alike in {} of {runs}", further + 1),
+            };
+            let text = format!("{}{which}: {text}", row.label);
+            if is_bad { bad.push(text) } else { mild.push(text) }
+        }
     }
+    // What was said of a target stands with each row of its matrix.
+    let mut notes: Vec<(&str, Vec<&str>)> = Vec::new();
+    for row in rows {
+        for note in &row.target.notes {
+            match notes.iter_mut().find(|(known, _)| known == note) {
+                Some((_, labels)) => labels.push(&row.label),
+                None => notes.push((note, vec![&row.label])),
+            }
+        }
+    }
+    mild.extend(notes.into_iter().map(|(note, labels)| format!("{}: {note}", labels.join(", "))));
     for (class, heading, list) in
         [("cautions bad", "These runs do not count as they stand", bad), ("cautions", "Read with care", mild)]
     {
@@ -300,7 +349,7 @@ fn metric_name(metric: &str) -> &str {
 fn comparison_chip(one: &MetricComparison) -> String {
     let winner = match one.comparison.verdict {
         Verdict::TooFewRuns => {
-            return format!("<span class=\"chip plain\">no verdict: fewer than {} runs</span>", stats::RUNS_MIN);
+            return format!("<span class=\"chip plain\">none: under {} runs</span>", stats::RUNS_MIN);
         }
         Verdict::NoDifference => return "<span class=\"chip plain\">no difference shown</span>".to_owned(),
         Verdict::ALarger if one.is_more_better => &one.a,
@@ -382,10 +431,13 @@ fn charts(out: &mut String, rows: &[Row<'_>]) {
         let _ = write!(out, "<span>{}{}</span>", row.key(), escape(&row.label));
     }
     out.push_str("</div>\n<div class=\"charts\">\n");
-    let produce = |row: &Row<'_>| row.target.produce_latency.clone();
-    let end_to_end = |row: &Row<'_>| row.target.end_to_end_latency.clone();
-    // Both curves on one axis: end to end is never below produce by more than a reader's luck.
-    let all_max = run.iter().flat_map(|row| [produce(row), end_to_end(row)]).flatten().map(|l| l.p99_99_us).max();
+    let produce = Curves { all: |target| target.produce_latency.as_ref(), of_run: |run| Some(&run.produce_latency) };
+    let end_to_end =
+        Curves { all: |target| target.end_to_end_latency.as_ref(), of_run: |run| run.end_to_end_latency.as_ref() };
+    // Both charts have the same axis, so that they can be compared.
+    let of_all =
+        |row: &&Row<'_>| [(produce.all)(row.target), (end_to_end.all)(row.target)].map(|l| l.map(|l| l.p99_99_us));
+    let all_max = run.iter().flat_map(of_all).flatten().max();
     let share = all_max.map(|us| us as f64);
     let bound = |name: &str| bound_us(&run, name);
     figure(
@@ -400,7 +452,7 @@ fn charts(out: &mut String, rows: &[Row<'_>]) {
         "by percentile, from due to read",
         &percentile_chart("End-to-end latency by percentile", &run, end_to_end, share, bound("end_to_end_p99_ms")),
     );
-    let acked = |line: &SeriesLine| line.acked_messages_per_s as f64;
+    let acked = |line: &SeriesLine| Some(line.acked_messages_per_s as f64);
     let offered = run.iter().flat_map(|row| row.target.runs.iter()).map(|run| run.offered_messages_per_s).max();
     let offered = offered.filter(|_| {
         run.iter().all(|row| !matches!(row.summary.workload.mode.as_str(), "closed" | "maximum" | "sweep"))
@@ -427,7 +479,8 @@ fn charts(out: &mut String, rows: &[Row<'_>]) {
             &run,
             Scale::Log,
             duration_text,
-            |line| line.produce_p99_us as f64,
+            // A second in which nothing was acked has no p99.
+            |line| (line.produce_p99_us > 0).then_some(line.produce_p99_us as f64),
             bound("produce_p99_ms").map(|us| (us, "bound")),
         ),
     );
@@ -436,7 +489,14 @@ fn charts(out: &mut String, rows: &[Row<'_>]) {
             out,
             "Consumer lag over time",
             "messages acked and not yet read, all partitions and groups",
-            &time_chart("Consumer lag over time", &run, Scale::Linear, count, |line| line.lag_messages as f64, None),
+            &time_chart(
+                "Consumer lag over time",
+                &run,
+                Scale::Linear,
+                count,
+                |line| Some(line.lag_messages as f64),
+                None,
+            ),
         );
         figure(
             out,
@@ -447,10 +507,22 @@ fn charts(out: &mut String, rows: &[Row<'_>]) {
                 &run,
                 Scale::Linear,
                 |ms| duration_text(ms * 1e3),
-                |line| line.lag_age_ms as f64,
+                |line| Some(line.lag_age_ms as f64),
                 None,
             ),
         );
+    }
+    if run.len() > 1 {
+        let p99 = |run: &Run| Some(run.produce_latency.p99_us as f64);
+        let p99_9 = |run: &Run| Some(run.produce_latency.p99_9_us as f64);
+        let read = |run: &Run| Some(run.end_to_end_latency.as_ref()?.p99_us as f64);
+        let body = format!(
+            "{}<figcaption>Produce p99.9</figcaption>{}<figcaption>End to end p99</figcaption>{}",
+            bars(&run, p99, duration_text),
+            bars(&run, p99_9, duration_text),
+            bars(&run, read, duration_text)
+        );
+        figure(out, "Produce p99", "side by side, median of the runs", &body);
     }
     if run.iter().any(|row| row.median(cpu_us).is_some()) {
         let a_mib = |run: &Run| Some(run.broker.as_ref()?.cpu_us_per_mib as f64);
@@ -471,7 +543,7 @@ fn charts(out: &mut String, rows: &[Row<'_>]) {
                 &run,
                 Scale::Linear,
                 |percent| format!("{} %", three(percent)),
-                |line| line.broker_cpu_percent.unwrap_or(0) as f64,
+                |line| line.broker_cpu_percent.map(|percent| percent as f64),
                 None,
             ),
         );
@@ -485,13 +557,29 @@ fn charts(out: &mut String, rows: &[Row<'_>]) {
         );
     }
     out.push_str("</div>\n");
-    let most = run.iter().map(|row| row.target.runs.len()).max().unwrap_or(0);
-    if most > 1 {
+    if run.iter().any(|row| row.target.runs.len() > 1) {
+        let others = match has_faint(&run) {
+            true => "The others are faint.",
+            false => "The others are not drawn, as there are too many; they are in series.jsonl and summary.json.",
+        };
         let _ = writeln!(
             out,
-            "<p class=\"note\">Curves over time show the first of {most} runs. All of them are in series.jsonl.</p>"
+            "<p class=\"note\">Curves by percentile are of the samples of all runs together; curves over time and by rate are of the run \
+             with the middle produce p99. {others}</p>"
         );
     }
+}
+
+/// Whether there is room for every run.
+fn has_faint(rows: &[&Row<'_>]) -> bool {
+    rows.len() <= FAINT_ROWS_MAX
+}
+
+/// Where one kind of latency is found.
+#[derive(Clone, Copy)]
+struct Curves {
+    all: fn(&TargetSummary) -> Option<&Latency>,
+    of_run: fn(&Run) -> Option<&Latency>,
 }
 
 /// The tier's bound, if all rows have the same one.
@@ -519,21 +607,18 @@ fn nines_text(nines: f64) -> String {
     }
 }
 
-fn percentile_chart(
-    title: &str,
-    rows: &[&Row<'_>],
-    of: impl Fn(&Row<'_>) -> Option<Latency>,
-    y_max: Option<f64>,
-    bound: Option<f64>,
-) -> String {
-    let lines: Vec<Line> = rows
-        .iter()
-        .filter_map(|row| {
-            let points =
-                of(row)?.curve.iter().map(|point| (nines(point.percentile), point.latency_us.max(1) as f64)).collect();
-            Some(Line { colour: row.colour, is_thin: false, points })
-        })
-        .collect();
+fn percentile_chart(title: &str, rows: &[&Row<'_>], curves: Curves, y_max: Option<f64>, bound: Option<f64>) -> String {
+    let mut lines = Vec::new();
+    for row in rows {
+        let line = |latency: &Latency, is_faint| {
+            let points = latency.curve.iter().map(|point| (nines(point.percentile), point.latency_us.max(1) as f64));
+            Line { series: row.place, is_faint, points: points.collect() }
+        };
+        if has_faint(rows) && row.target.runs.len() > 1 {
+            lines.extend(row.target.runs.iter().filter_map(curves.of_run).map(|latency| line(latency, true)));
+        }
+        lines.extend((curves.all)(row.target).map(|latency| line(latency, false)));
+    }
     draw(&Chart {
         title,
         x_label: "percentile",
@@ -553,27 +638,24 @@ fn time_chart(
     rows: &[&Row<'_>],
     y_scale: Scale,
     y_text: fn(f64) -> String,
-    value: impl Fn(&SeriesLine) -> f64,
+    value: impl Fn(&SeriesLine) -> Option<f64>,
     bound: Option<(f64, &str)>,
 ) -> String {
-    let mut lines = Vec::new();
-    for row in rows {
-        for run in 0..SERIES_RUNS_MAX {
-            // After the measured time readers only read what is left; and a window may be a sliver of a second.
-            let of_run = || row.series.iter().filter(|line| line.run == run && line.window_ms >= 500);
-            let end_ms = of_run().filter(|line| line.is_measured).map(|line| line.at_ms).max().unwrap_or(0);
-            let windows: Vec<&&SeriesLine> = of_run().filter(|line| line.at_ms <= end_ms).collect();
-            let step = windows.len().div_ceil(POINTS_MAX).max(1);
-            let points = windows.iter().step_by(step).map(|line| (line.at_ms as f64 / 1e3, value(line))).collect();
-            lines.push(Line { colour: row.colour, is_thin: false, points });
-        }
-    }
+    let points = |row: &Row<'_>, run: usize| {
+        // After the measured time readers only read what is left; and a window may be a sliver of a second.
+        let of_run = || row.series.iter().filter(|line| line.run as usize == run && line.window_ms >= 500);
+        let end_ms = of_run().filter(|line| line.is_measured).map(|line| line.at_ms).max().unwrap_or(0);
+        let windows: Vec<&&SeriesLine> = of_run().filter(|line| line.at_ms <= end_ms).collect();
+        let step = windows.len().div_ceil(POINTS_MAX).max(1);
+        windows.iter().step_by(step).filter_map(|line| Some((line.at_ms as f64 / 1e3, value(line)?))).collect()
+    };
+    let lines: Vec<Line> = rows.iter().flat_map(|row| row.lines(has_faint(rows), |run| points(row, run))).collect();
     draw(&Chart {
         title,
         x_label: "seconds, warm-up included",
         x_scale: Scale::Linear,
         y_scale,
-        x_text: |seconds| grouped(seconds.round() as i64),
+        x_text: |seconds| if seconds < 10.0 { three(seconds) } else { grouped(seconds.round() as i64) },
         y_text,
         lines: &lines,
         bound,
@@ -583,18 +665,11 @@ fn time_chart(
 }
 
 fn sweep_chart(rows: &[&Row<'_>]) -> String {
-    let lines: Vec<Line> = rows
-        .iter()
-        .filter_map(|row| {
-            let run = row.target.runs.first()?;
-            let points = run
-                .steps
-                .iter()
-                .map(|step| (step.acked_messages_per_s as f64, step.latency_us.max(1) as f64))
-                .collect();
-            Some(Line { colour: row.colour, is_thin: false, points })
-        })
-        .collect();
+    let points = |row: &Row<'_>, run: usize| {
+        let steps = row.target.runs[run].steps.iter();
+        steps.map(|step| (step.acked_messages_per_s as f64, step.latency_us.max(1) as f64)).collect()
+    };
+    let lines: Vec<Line> = rows.iter().flat_map(|row| row.lines(has_faint(rows), |run| points(row, run))).collect();
     draw(&Chart {
         title: "Latency by rate",
         x_label: "messages acked a second",
@@ -620,14 +695,15 @@ fn bars(rows: &[&Row<'_>], value: impl Fn(&Run) -> Option<f64> + Copy, text: fn(
                 let spread = row.spread(value).map(|percent| format!(" ±{} %", three(percent))).unwrap_or_default();
                 let _ = write!(
                     out,
-                    "<span class=\"track\"><i class=\"bar\" style=\"width:{:.1}%;background:var(--series-{})\"></i>{}{}</span>",
-                    found / max * 72.0,
-                    row.colour % SERIES_COLOURS,
+                    "<span class=\"track\"><i class=\"bar\" style=\"width:{:.1}%;background:{}\"></i>{}{}</span>",
+                    // The rest of the track is for the number.
+                    found / max * 60.0,
+                    series_background(row.place),
                     escape(&text(found)),
                     escape(&spread)
                 );
             }
-            None => out.push_str("<span class=\"soft\">not measured: its processes are not on this machine</span>"),
+            None => out.push_str("<span class=\"soft\">not measured</span>"),
         }
     }
     out.push_str("</div>");
@@ -862,7 +938,7 @@ fn limits(out: &mut String, rows: &[Row<'_>]) {
         let percent = if most > 0.0 { used / most * 100.0 } else { 0.0 };
         let _ = writeln!(
             out,
-            "<tr><td>{}{}</td><td class=\"left\">{}</td><td>{}</td><td>{}</td><td class=\"left\">{} %<span class=\"meter\"><i style=\"width:{:.0}%;background:var(--series-{})\"></i></span></td></tr>",
+            "<tr><td>{}{}</td><td class=\"left\">{}</td><td>{}</td><td>{}</td><td class=\"left\">{} %<span class=\"meter\"><i style=\"width:{:.0}%;background:{}\"></i></span></td></tr>",
             row.key(),
             escape(&row.label),
             escape(limit_name(limit)),
@@ -870,7 +946,7 @@ fn limits(out: &mut String, rows: &[Row<'_>]) {
             escape(&text(most)),
             three(percent),
             percent.min(100.0),
-            row.colour % SERIES_COLOURS
+            series_colour(row.place)
         );
     };
     for row in &run {

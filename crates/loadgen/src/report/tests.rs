@@ -68,6 +68,28 @@ fn what_went_wrong_stands_above_the_first_number() {
 }
 
 #[test]
+fn every_run_is_drawn_and_the_middle_one_is_strong() {
+    let mut summary = sample::summary(vec![sample::target("ringlog", 3, 1)]);
+    for (run, p99_us) in summary.targets[0].runs.iter_mut().zip([9_000, 1_000, 5_000]) {
+        run.produce_latency.p99_us = p99_us;
+        run.generator.bound = Some(format!("it was {p99_us} us late"));
+    }
+    let series = (0..3).flat_map(|run| series(&sample::outcome(1), 0, run)).collect();
+    let html = page(&[Results { name: "r".to_owned(), summary, series }]);
+    let chart = |title: &str| {
+        let from = html.find(&format!("aria-label=\"{title}\"")).expect("a chart");
+        &html[from..from + html[from..].find("</svg>").expect("its end")]
+    };
+    for title in ["Throughput over time", "Produce latency by percentile"] {
+        let lines = chart(title).matches("var(--series-0)").count();
+        let faint = chart(title).matches("opacity=\"0.55\" stroke=\"var(--series-0)\"").count();
+        assert_eq!(faint, if title.starts_with("Throughput") { 2 } else { 3 }, "{title}");
+        assert_eq!(lines - faint, 1, "{title}");
+    }
+    assert_eq!(html.matches("alike in 3 of 3: generator-bound: it was 9000 us late").count(), 1);
+}
+
+#[test]
 fn text_from_outside_cannot_become_markup() {
     let mut summary = sample::summary(vec![sample::target("<img onerror=x>", 1, 1)]);
     summary.workload.question = Some("</style><b>".to_owned());
