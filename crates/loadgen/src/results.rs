@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! results/2026-11-28_4b00e75_tier-small/
-//!   summary.json      what came out (results/SCHEMA.md)
+//!   summary.json      what came out (results/SCHEMA.md); small objects stand on one line
 //!   report.html       the page
 //!   series.jsonl      second by second, every run of every target
 //!   histograms.hlog   every histogram, in HdrHistogram's own log format; tags <target>.<run>.<what>
@@ -16,6 +16,8 @@ use std::time::{Duration, SystemTime};
 
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use serde::Serialize as _;
+use serde_json::ser::Formatter;
 
 use crate::outcome::{Latencies, Outcome};
 use crate::report::{REPORT_FILE, Results, SERIES_FILE, SUMMARY_FILE, page};
@@ -56,8 +58,7 @@ pub type Placed<'a> = (u32, u32, &'a Outcome);
 /// # Errors
 /// The disk's.
 pub fn write(folder: &Path, summary: &Summary, series: &[SeriesLine], outcomes: &[Placed<'_>]) -> io::Result<()> {
-    let json = serde_json::to_string_pretty(summary)? + "\n";
-    fs::write(folder.join(SUMMARY_FILE), json)?;
+    fs::write(folder.join(SUMMARY_FILE), indented(summary)?)?;
     let mut lines = Vec::new();
     for line in series {
         serde_json::to_writer(&mut lines, line)?;
@@ -78,6 +79,97 @@ pub fn write(folder: &Path, summary: &Summary, series: &[SeriesLine], outcomes: 
     let name = folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.display().to_string());
     let results = Results { name, summary: summary.clone(), series: series.to_vec() };
     fs::write(folder.join(REPORT_FILE), page(&[results]))
+}
+
+/// Indented as far as the fields of a run, each of which is a line: indented to its end, most of the file would be spaces.
+fn indented(summary: &Summary) -> io::Result<Vec<u8>> {
+    let mut json = Vec::new();
+    summary.serialize(&mut serde_json::Serializer::with_formatter(&mut json, Shallow::default()))?;
+    json.push(b'\n');
+    Ok(json)
+}
+
+/// Nesting up to which every value begins a line: the summary, its targets, a target, its runs, a run.
+const LINE_DEPTH_MAX: usize = 5;
+
+/// Writes JSON with two spaces a level up to [`LINE_DEPTH_MAX`], and on one line below.
+#[derive(Default)]
+struct Shallow {
+    depth: usize,
+    /// Whether the object or array that ends next holds anything.
+    has_value: bool,
+}
+
+impl Shallow {
+    fn begin(&mut self, out: &mut (impl io::Write + ?Sized), bracket: &[u8]) -> io::Result<()> {
+        self.depth += 1;
+        self.has_value = false;
+        out.write_all(bracket)
+    }
+
+    fn end(&mut self, out: &mut (impl io::Write + ?Sized), bracket: &[u8]) -> io::Result<()> {
+        if self.has_value && self.depth <= LINE_DEPTH_MAX {
+            self.line(out, self.depth - 1)?;
+        }
+        self.depth -= 1;
+        out.write_all(bracket)
+    }
+
+    fn value(&self, out: &mut (impl io::Write + ?Sized), is_first: bool) -> io::Result<()> {
+        if !is_first {
+            out.write_all(b",")?;
+        }
+        match (self.depth <= LINE_DEPTH_MAX, is_first) {
+            (true, _) => self.line(out, self.depth),
+            (false, true) => Ok(()),
+            (false, false) => out.write_all(b" "),
+        }
+    }
+
+    fn line(&self, out: &mut (impl io::Write + ?Sized), depth: usize) -> io::Result<()> {
+        out.write_all(b"\n")?;
+        (0..depth).try_for_each(|_| out.write_all(b"  "))
+    }
+}
+
+impl Formatter for Shallow {
+    fn begin_array<W: ?Sized + io::Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.begin(out, b"[")
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.end(out, b"]")
+    }
+
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, out: &mut W, is_first: bool) -> io::Result<()> {
+        self.value(out, is_first)
+    }
+
+    fn end_array_value<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.has_value = true;
+        Ok(())
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.begin(out, b"{")
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.end(out, b"}")
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, out: &mut W, is_first: bool) -> io::Result<()> {
+        self.value(out, is_first)
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, out: &mut W) -> io::Result<()> {
+        out.write_all(b": ")
+    }
+
+    fn end_object_value<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.has_value = true;
+        Ok(())
+    }
 }
 
 fn histograms(outcomes: &[Placed<'_>]) -> io::Result<Vec<u8>> {
@@ -144,6 +236,13 @@ mod tests {
         write(&folder, &summary, &series, &[(0, 0, &outcome)]).expect("written");
         let read = Results::read(&folder).expect("readable");
         assert_eq!((&read.summary, &read.series), (&summary, &series));
+        let json = fs::read_to_string(folder.join(SUMMARY_FILE)).expect("there");
+        assert!(json.starts_with("{\n  \"schema\": \"ringlog.bench.summary\",\n"), "{json}");
+        let check = json.lines().find(|line| line.trim_start().starts_with("\"check\"")).expect("one line");
+        assert!(
+            check.starts_with("          \"check\": {\"is_complete\": true, \"lost\": 0, ") && check.ends_with("},"),
+            "{check}"
+        );
         let log = fs::read(folder.join(HISTOGRAMS_FILE)).expect("there");
         let mut found = Vec::new();
         for entry in IntervalLogIterator::new(&log) {
