@@ -6,6 +6,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use loadgen::Progress;
 use loadgen::outcome::Window;
 
+// A row has 79 columns, so that it fits into a plain terminal; numbers that need more push the rest to the right.
+
 /// Rows between two headings.
 const ROWS_PER_HEADING: u64 = 20;
 
@@ -51,7 +53,7 @@ impl Live {
 
 fn heading() -> String {
     format!(
-        "{:>6} {:>12} {:>12} {:>10} {:>10} {:>10} {:>10} {:>12} {:>9} {:>8}",
+        "{:>4} {:>9} {:>8} {:>6} {:>8} {:>8} {:>8} {:>8} {:>5} {:>6}",
         "s", "offered/s", "acked/s", "MiB/s", "p50 ms", "p99 ms", "p99.9 ms", "lag msgs", "lag s", "errors"
     )
 }
@@ -60,7 +62,7 @@ fn row(window: &Window) -> String {
     let per_s = |count: u64| count as f64 / window.seconds;
     let ms = |us: u64| us as f64 / 1000.0;
     format!(
-        "{:>6.0} {:>12.0} {:>12.0} {:>10.1} {:>10.2} {:>10.2} {:>10.2} {:>12} {:>9.1} {:>8}",
+        "{:>4.0} {:>9.0} {:>8.0} {:>6.1} {:>8.2} {:>8.2} {:>8.2} {:>8} {:>5.1} {:>6}",
         window.at_s,
         per_s(window.offered.messages),
         per_s(window.acked.messages),
@@ -93,7 +95,7 @@ mod tests {
             ..Window::default()
         };
         let (heading, row) = (heading(), row(&window));
-        assert_eq!(heading.len(), row.len());
+        assert_eq!((heading.len(), row.len()), (79, 79));
         let cells: Vec<&str> = row.split_whitespace().collect();
         assert_eq!(cells, ["3", "10000", "9990", "10.0", "1.50", "9.00", "20.00", "42", "0.2", "0"]);
     }
