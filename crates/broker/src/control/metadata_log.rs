@@ -253,6 +253,8 @@ impl MetadataLog {
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.place.check()?;
+        #[cfg(test)]
+        fault_injection::before_replace(&self.folder, name, bytes)?;
         atomic_write_blocking(&self.folder, name, bytes)
     }
 
@@ -261,6 +263,8 @@ impl MetadataLog {
         self.place.check().map_err(file_fault("an old snapshot cannot be deleted"))?;
         for position in self.snapshots()?.into_iter().filter(|position| position.end < log_start) {
             let path = self.folder.join(snapshot::file_name(position));
+            #[cfg(test)]
+            fault_injection::step().map_err(file_fault("an old snapshot cannot be deleted"))?;
             fs::remove_file(path).map_err(file_fault("an old snapshot cannot be deleted"))?;
         }
         if let Err(fault) = self.log.delete_records(now, log_start) {
@@ -289,9 +293,7 @@ impl MetadataLog {
 
     fn perform(&self, effect: &Effect) -> io::Result<usize> {
         #[cfg(test)]
-        if let (Effect::Write { .. }, Some(errno)) = (effect, fault_injection::FAIL_WRITES.get()) {
-            return Err(io::Error::from_raw_os_error(errno));
-        }
+        fault_injection::before(&self.folder, effect)?;
         file_work::run_at(&self.place, &self.folder, effect)
     }
 
@@ -375,9 +377,57 @@ fn log_config(config: &MetadataLogConfig) -> LogConfig {
 #[cfg(test)]
 pub(super) mod fault_injection {
     use std::cell::Cell;
+    use std::fs;
+    use std::io;
+    use std::path::Path;
+
+    use bytes::Bytes;
+    use storage::Effect;
+
+    use crate::file_work;
 
     thread_local! {
         /// The errno that writes of this thread's metadata log fail with.
         pub(in crate::control) static FAIL_WRITES: Cell<Option<i32>> = const { Cell::new(None) };
+        /// How many more steps are done on the disk before the process is dead; the one it dies at is half done.
+        pub(in crate::control) static STEPS_LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    fn dead() -> io::Error {
+        io::Error::other("the process is dead")
+    }
+
+    /// Counts a step. An error that says `Other`: nothing is done any more.
+    pub(super) fn step() -> io::Result<()> {
+        match STEPS_LEFT.get() {
+            Some(0) => Err(dead()),
+            left => {
+                STEPS_LEFT.set(left.map(|left| left - 1));
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn before(folder: &Path, effect: &Effect) -> io::Result<()> {
+        if let (Effect::Write { .. }, Some(errno)) = (effect, FAIL_WRITES.get()) {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        step()?;
+        if let (Effect::Write { op, file, position, buffers }, Some(0)) = (effect, STEPS_LEFT.get()) {
+            let whole: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect();
+            let half = Bytes::copy_from_slice(&whole[..whole.len() / 2]);
+            file_work::run(folder, &Effect::Write { op: *op, file: *file, position: *position, buffers: vec![half] })?;
+            return Err(dead());
+        }
+        Ok(())
+    }
+
+    pub(super) fn before_replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+        step()?;
+        if STEPS_LEFT.get() == Some(0) {
+            fs::write(folder.join(format!("{name}.tmp")), &bytes[..bytes.len() / 2])?;
+            return Err(dead());
+        }
+        Ok(())
     }
 }

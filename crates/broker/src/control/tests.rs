@@ -10,7 +10,7 @@ use quorum::topics::{Layout, NewTopic, TopicRef};
 use tokio::sync::oneshot;
 use types::NodeId;
 
-use super::metadata_log::fault_injection::FAIL_WRITES;
+use super::metadata_log::fault_injection::{FAIL_WRITES, STEPS_LEFT};
 use super::{ControlCall, ControlSpec, ControlThread, WorkFault};
 use crate::config::{Config, Dynamic, RawConfig};
 use crate::mail::Mail;
@@ -83,6 +83,18 @@ fn work(thread: &mut ControlThread) {
     }
 }
 
+/// The files of the snapshots, oldest first.
+fn snapshots(folder: &Folder) -> Vec<PathBuf> {
+    let mut snapshots: Vec<PathBuf> = std::fs::read_dir(folder.metadata())
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "checkpoint"))
+        .filter(|path| path.file_name().is_some_and(|name| name != "ringlog.checkpoint"))
+        .collect();
+    snapshots.sort();
+    snapshots
+}
+
 fn stop(mut thread: ControlThread) {
     thread.log.close(shard::clock::read()).expect("closed");
 }
@@ -130,6 +142,59 @@ fn torn_tail_is_cut_wherever_it_tears() {
         let thread = start(&copy);
         assert!(names(thread.node.image()).starts_with(&["a".to_owned()]), "cut at {cut}");
         assert!(2 < thread.node.status().epoch.value(), "an epoch of its own");
+    }
+}
+
+const TOPICS_TOLD: usize = 16;
+
+/// What a node does in this test: it starts on a log with records, makes topics, takes snapshots, trims, and stops. Returns
+/// the topics that it was told are there.
+fn live_and_die(folder: &Folder, overrides: &[&str]) -> Vec<String> {
+    let Ok(mut thread) = start_with(folder, overrides) else { return Vec::new() };
+    let mut told = Vec::new();
+    for round in 0..TOPICS_TOLD {
+        let name = format!("told-{round}");
+        if matches!(call(&mut thread, create(&name)), Some(Reply::TopicsCreated(results)) if results[0].1.is_ok()) {
+            told.push(name);
+        }
+    }
+    // A dead process does not close its log either.
+    drop(thread.log.close(shard::clock::read()));
+    told
+}
+
+#[test]
+fn a_process_that_dies_at_any_step_leaves_a_log_that_the_next_one_takes_up() {
+    let overrides = ["metadata.log.max.record.bytes.between.snapshots=600"];
+    let first = Folder::new();
+    stop(start_with(&first, &overrides).expect("started"));
+    for steps in 0.. {
+        let folder = Folder::new();
+        std::fs::create_dir_all(folder.metadata()).expect("a folder");
+        for dir in [PathBuf::new(), PathBuf::from("__cluster_metadata-0")] {
+            for entry in std::fs::read_dir(first.0.join(&dir)).expect("a folder").map(|entry| entry.expect("an entry"))
+            {
+                if entry.file_type().expect("a type").is_file() {
+                    std::fs::copy(entry.path(), folder.0.join(&dir).join(entry.file_name())).expect("copied");
+                }
+            }
+        }
+        STEPS_LEFT.set(Some(steps));
+        let told = live_and_die(&folder, &overrides);
+        let was_killed = STEPS_LEFT.replace(None) == Some(0);
+        let thread =
+            start_with(&folder, &overrides).unwrap_or_else(|error| panic!("dead after {steps} steps: {error}"));
+        let there = names(thread.node.image());
+        assert!(
+            told.iter().all(|name| there.contains(name)),
+            "dead after {steps} steps: {told:?} told, {there:?} there"
+        );
+        if !was_killed {
+            assert_eq!(there.len(), TOPICS_TOLD);
+            assert_eq!(snapshots(&folder).len(), 2, "trims are among the steps");
+            assert!(50 < steps, "only {steps} steps");
+            return;
+        }
     }
 }
 
@@ -238,13 +303,7 @@ fn snapshots_trim_the_log_and_a_damaged_one_is_survived() {
     }
     let before = names(thread.node.image());
     stop(thread);
-    let mut snapshots: Vec<PathBuf> = std::fs::read_dir(folder.metadata())
-        .expect("a folder")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "checkpoint"))
-        .filter(|path| path.file_name().is_some_and(|name| name != "ringlog.checkpoint"))
-        .collect();
-    snapshots.sort();
+    let snapshots = snapshots(&folder);
     assert_eq!(snapshots.len(), 2, "{snapshots:?}");
     let thread = start_with(&folder, &overrides).expect("started");
     assert_eq!(names(thread.node.image()), before);
