@@ -352,7 +352,10 @@ impl LogDir {
 
     /// Looks whether the directory still is the one that was locked. If not, that poisons it; whether that is news.
     pub(crate) fn check_place(&self) -> bool {
-        let Err(error) = self.place.check() else { return false };
+        // Whatever else keeps the file from being looked at says nothing of who has the name.
+        let Some(error) = self.place.check().err().filter(|error| error.raw_os_error() == Some(STALE)) else {
+            return false;
+        };
         let is_news = self.poison(format!("{} was deleted or replaced under the node: {error}", self.path.display()));
         if is_news {
             tracing::error!(
