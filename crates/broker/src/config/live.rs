@@ -39,6 +39,12 @@ impl Config {
 }
 
 impl LiveConfig {
+    /// Whether nobody may connect, and so nobody could change it back either.
+    pub(super) fn locks_everybody_out(&self) -> bool {
+        let ConnectionLimits { total_max, per_ip_max, per_ip_overrides } = &self.connections;
+        *total_max == 0 || (*per_ip_max == 0 && per_ip_overrides.values().all(|max| *max == 0))
+    }
+
     fn from_layers(layers: Layers<'_>) -> Self {
         let int = |name: &str| match layers.value(name) {
             Some(Value::Int(value)) => u64::try_from(value).unwrap_or(0),

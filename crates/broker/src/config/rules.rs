@@ -76,7 +76,19 @@ impl ConfigRules for Rules {
                 return Err(Fault::new(ErrorCode::InvalidRequest, message));
             }
         };
-        checked.map_err(|fault| Fault::new(fault.code, fault.message))
+        checked.map_err(|fault| Fault::new(fault.code, fault.message))?;
+        let mut changed = DynamicOverrides::of(image, self.config.node_id);
+        match resource {
+            ConfigResource::Broker(node) if *node == self.config.node_id => changed.broker = after,
+            ConfigResource::DefaultBroker => changed.cluster = after,
+            _ => return Ok(()),
+        }
+        if self.config.live(changed.as_dynamic()).locks_everybody_out() {
+            let message = "With max.connections=0, or max.connections.per.ip=0 and no override above 0, nobody could \
+                           connect, to change it back either.";
+            return Err(Fault::new(ErrorCode::InvalidRequest, message));
+        }
+        Ok(())
     }
 
     fn is_list(&self, resource: &ConfigResource, name: &str) -> bool {

@@ -257,6 +257,28 @@ fn what_may_change_while_the_node_runs_follows_the_dynamic_layers() {
 }
 
 #[test]
+fn a_change_that_would_lock_everybody_out_is_refused() {
+    use std::sync::Arc;
+
+    use quorum::{ConfigResource, ConfigRules, Configs, MetadataImage};
+
+    let rules = Rules::new(Arc::new(proved("node.id=1\n")));
+    let image = MetadataImage::default();
+    let check = |resource: &ConfigResource, pairs: &[(&str, &str)]| {
+        let after = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        rules.check(resource, &Configs::new(), &after, &image).map_err(|fault| fault.code)
+    };
+    let (own, all) = (ConfigResource::Broker(types::NodeId::new(1)), ConfigResource::DefaultBroker);
+    for resource in [&own, &all] {
+        assert_eq!(check(resource, &[("max.connections", "0")]), Err(ErrorCode::InvalidRequest));
+        assert_eq!(check(resource, &[("max.connections.per.ip", "0")]), Err(ErrorCode::InvalidRequest));
+        let but_one = [("max.connections.per.ip", "0"), ("max.connections.per.ip.overrides", "127.0.0.1:1")];
+        assert_eq!(check(resource, &but_one), Ok(()));
+        assert_eq!(check(resource, &[("max.connections", "1")]), Ok(()));
+    }
+}
+
+#[test]
 fn addresses_are_told_as_bound_unless_advertised() {
     let told = |properties: &str| {
         let config = proved(properties);
