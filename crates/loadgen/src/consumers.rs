@@ -19,7 +19,7 @@ use crate::clock::now_ns;
 use crate::outcome::Count;
 use crate::shared::Shared;
 use crate::stamp::Stamp;
-use crate::tally::{Tick, Totals, record, second_of};
+use crate::tally::{Failed, Tick, Totals, record, second_of};
 use crate::worker::pin;
 
 /// How long a consumer waits before it looks whether it should end.
@@ -198,7 +198,8 @@ impl Reader {
     }
 
     fn fail(&self, what: &str) {
-        self.stats.borrow_mut().totals.fail(&format!("consume: {what}"), 1);
+        let failed = Failed::of([&now_ns()], self.shared.marks.measure_ns());
+        self.stats.borrow_mut().totals.fail(&format!("consume: {what}"), failed);
     }
 
     fn open(&self, client: Client, share: Share) -> Result<Consumer, client::ClientError> {

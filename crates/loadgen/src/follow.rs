@@ -19,7 +19,8 @@ use crate::consumers::{ConsumerThread, Group, Readers, Share};
 use crate::intervals::Intervals;
 use crate::options::RunOptions;
 use crate::outcome::{
-    Backlog, Cold, Count, Generator, Lag, Latencies, Outcome, PartitionLag, Quantiles, SelfCheck, Window, latencies,
+    Backlog, Cold, Count, Generator, Lag, LagSeen, Latencies, Outcome, PartitionLag, Quantiles, SelfCheck, Window,
+    latencies,
 };
 use crate::preflight::cpus_of;
 use crate::producer::Producer;
@@ -67,10 +68,9 @@ struct Threads {
 }
 
 /// Seen from outside at a second's end.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Seen {
-    lag_messages: u64,
-    lag_s: f64,
+    lag: Option<LagSeen>,
     broker_cores: Option<f64>,
     broker_rss_bytes: Option<u64>,
     generator_cores: f64,
@@ -156,10 +156,11 @@ pub(crate) async fn stretch(
         Ok(()) => follow.until_read(&places, &mut threads, progress).await,
         Err(error) => Err(error),
     };
+    let ended_ns = now_ns();
     readers.stop.store(true, Ordering::Relaxed);
     shared.give_up.store(true, Ordering::Relaxed);
     ended?;
-    follow.finish(threads, &places, &mut outcome).await?;
+    follow.finish(threads, &places, ended_ns, &mut outcome).await?;
     Ok(outcome)
 }
 
@@ -475,7 +476,7 @@ impl<'a> Follow<'a> {
                 break;
             }
             let tick = entry.remove();
-            self.close_window(tick, progress);
+            self.close_window(tick, SECOND_NS, progress);
         }
     }
 
@@ -509,15 +510,14 @@ impl<'a> Follow<'a> {
         let own = watch::own_cpu();
         let (brokers_before, own_before, before_ns) = self.cpu_before;
         self.cpu_before = (brokers, own, now);
-        let (lag_messages, lag_s) = self.look_at_lag(now);
+        let lag = self.look_at_lag(second, now);
         if second == 0 {
             return;
         }
         let elapsed_s = (now - before_ns) as f64 / SECOND_NS as f64;
         let cores = |now: Duration, before: Duration| now.saturating_sub(before).as_secs_f64() / elapsed_s;
         let seen = Seen {
-            lag_messages,
-            lag_s,
+            lag,
             broker_cores: known.then(|| cores(brokers, brokers_before)),
             broker_rss_bytes: known.then_some(rss),
             generator_cores: cores(own, own_before),
@@ -525,10 +525,13 @@ impl<'a> Follow<'a> {
         self.seen.insert(second - 1, seen);
     }
 
-    /// Messages unread over all partitions and groups, and the age of the oldest.
-    fn look_at_lag(&mut self, now: u64) -> (u64, f64) {
+    /// `None` without readers.
+    fn look_at_lag(&mut self, second: u64, now: u64) -> Option<LagSeen> {
+        if self.readers.groups.is_empty() {
+            return None;
+        }
         let measured = self.shared.marks.measures(now);
-        let keep = self.partitions.len() <= LOAD_LAG_SERIES_MAX && !self.readers.groups.is_empty();
+        let keep = 0 < second && self.partitions.len() <= LOAD_LAG_SERIES_MAX;
         let (mut total, mut oldest_s) = (0, 0.0_f64);
         for (number, partition) in self.partitions.iter_mut().enumerate() {
             let acked = &self.shared.acked[number];
@@ -548,7 +551,7 @@ impl<'a> Follow<'a> {
             acked.on_read_below(settled);
             oldest_s = oldest_s.max(age_s);
             if keep {
-                partition.series.push((messages, age_s));
+                partition.series.push((second, LagSeen { messages, seconds: age_s }));
             }
             if measured {
                 partition.messages_max = partition.messages_max.max(messages);
@@ -562,7 +565,7 @@ impl<'a> Follow<'a> {
             self.lag.seconds_max = self.lag.seconds_max.max(oldest_s);
             self.lag_points.push((now as f64 / SECOND_NS as f64, total as f64));
         }
-        (total, oldest_s)
+        Some(LagSeen { messages: total, seconds: oldest_s })
     }
 
     /// Messages that the slowest group, or the cold readers, have not read.
@@ -616,32 +619,33 @@ impl<'a> Follow<'a> {
         }
     }
 
-    fn close_window(&mut self, tick: Tick, progress: &mut dyn FnMut(&Progress<'_>)) {
+    /// `lasted_ns` is a second, of the last window what there was of it.
+    fn close_window(&mut self, tick: Tick, lasted_ns: u64, progress: &mut dyn FnMut(&Progress<'_>)) {
         let marks = &self.shared.marks;
         let start_ns = marks.start_ns();
         let from_ns = start_ns + tick.second * SECOND_NS;
-        let seen = self.seen.remove(&tick.second).unwrap_or_default();
+        let seen = self.seen.remove(&tick.second);
+        let seconds = lasted_ns as f64 / SECOND_NS as f64;
         let window = Window {
-            at_s: (tick.second + 1) as f64,
-            seconds: 1.0,
-            measured: marks.measure_ns() <= from_ns && from_ns + SECOND_NS <= marks.end_ns(),
+            at_s: tick.second as f64 + seconds,
+            seconds,
+            measured: marks.measure_ns() <= from_ns && from_ns + lasted_ns <= marks.end_ns(),
             offered: tick.offered,
             acked: tick.acked,
             consumed: tick.consumed,
-            produce: Quantiles::of(&tick.produce),
-            end_to_end: Quantiles::of(&tick.end_to_end),
-            lag_messages: seen.lag_messages,
-            lag_s: seen.lag_s,
-            broker_cores: seen.broker_cores,
-            broker_rss_bytes: seen.broker_rss_bytes,
-            generator_cores: seen.generator_cores,
+            produce: Quantiles::of_some(&tick.produce),
+            end_to_end: Quantiles::of_some(&tick.end_to_end),
+            lag: seen.and_then(|seen| seen.lag),
+            broker_cores: seen.and_then(|seen| seen.broker_cores),
+            broker_rss_bytes: seen.and_then(|seen| seen.broker_rss_bytes),
+            generator_cores: seen.map(|seen| seen.generator_cores),
             errors: tick.errors,
         };
         self.cold_read.add(tick.cold);
         if let Some(phase) = self.backlog.as_ref().or(self.cold.as_ref()) {
             // Seconds that a phase began or ended in are its own: a short one lies within one or two of them.
             let during =
-                phase.began_ns < from_ns + SECOND_NS && phase.ended_ns.is_none_or(|ended_ns| from_ns < ended_ns);
+                phase.began_ns < from_ns + lasted_ns && phase.ended_ns.is_none_or(|ended_ns| from_ns < ended_ns);
             if during {
                 merge(&mut self.during.0, &tick.produce);
                 merge(&mut self.during.1, &tick.end_to_end);
@@ -666,6 +670,7 @@ impl<'a> Follow<'a> {
         mut self,
         threads: Threads,
         places: &[TopicPartition],
+        ended_ns: u64,
         outcome: &mut Outcome,
     ) -> Result<(), RunError> {
         let mut totals = Totals::new();
@@ -691,8 +696,13 @@ impl<'a> Follow<'a> {
                 None => drop(self.ticks.insert(tick.second, tick)),
             }
         }
-        while let Some((_, tick)) = self.ticks.pop_first() {
-            self.close_window(tick, &mut |_| {});
+        while let Some((second, tick)) = self.ticks.pop_first() {
+            let from_ns = self.shared.marks.start_ns().saturating_add(second * SECOND_NS);
+            let lasted_ns = ended_ns.saturating_sub(from_ns).min(SECOND_NS);
+            // A thread that ended a moment after the others may have begun a second in which nothing happened.
+            if 0 < lasted_ns {
+                self.close_window(tick, lasted_ns, &mut |_| {});
+            }
         }
         let marks = &self.shared.marks;
         let measured_ns = marks.end_ns().saturating_sub(marks.measure_ns());
@@ -742,6 +752,7 @@ impl<'a> Follow<'a> {
         outcome.end_to_end = totals.end_to_end;
         outcome.batches = totals.batches;
         outcome.errors = totals.errors;
+        outcome.errors_warmup = totals.errors_warmup;
         outcome.samples = totals.samples;
         Ok(())
     }

@@ -58,8 +58,11 @@ pub struct Outcome {
     pub lag: Option<Lag>,
     /// What the brokers' processes used, those whose ids were given.
     pub brokers: Vec<BrokerUse>,
-    /// Failures by what happened and Kafka's name of the error. A batch that failed counts all its messages.
+    /// Failures by what happened and Kafka's name of the error: of messages due within the measured time, and what readers
+    /// met from its start on. A batch that failed counts all its messages.
     pub errors: BTreeMap<String, u64>,
+    /// The same of the warm-up. They spoil no target; that what was acked is there is checked from the first message on.
+    pub errors_warmup: BTreeMap<String, u64>,
     /// What the self-check found.
     pub check: SelfCheck,
     /// The load generator itself.
@@ -101,6 +104,7 @@ impl Outcome {
             lag: None,
             brokers: Vec::new(),
             errors: BTreeMap::new(),
+            errors_warmup: BTreeMap::new(),
             check: SelfCheck::default(),
             generator: Generator::default(),
             backlog: None,
@@ -234,7 +238,7 @@ impl Batches {
 pub struct Window {
     /// Seconds since the first message was due, at the window's end.
     pub at_s: f64,
-    /// How long it was; the last one may be shorter than a second.
+    /// How long it was; the last one ends with the run.
     pub seconds: f64,
     /// Whether it lies within the measured time.
     pub measured: bool,
@@ -244,22 +248,29 @@ pub struct Window {
     pub acked: Count,
     /// Messages that were read, by all groups.
     pub consumed: Count,
-    /// Produce latency in microseconds of the messages acked.
-    pub produce: Quantiles,
-    /// End-to-end latency in microseconds of the messages read.
-    pub end_to_end: Quantiles,
-    /// Messages acked and not read, the sum over partitions and groups.
-    pub lag_messages: u64,
-    /// Age of the oldest message not read, the largest over partitions and groups.
-    pub lag_s: f64,
+    /// Produce latency in microseconds of the messages acked; `None`: there were none.
+    pub produce: Option<Quantiles>,
+    /// End-to-end latency in microseconds of the messages read; `None`: there were none.
+    pub end_to_end: Option<Quantiles>,
+    /// At its end: how far behind readers were; `None` without readers, and when nobody looked in that second.
+    pub lag: Option<LagSeen>,
     /// CPU of all brokers whose process is known, in cores.
     pub broker_cores: Option<f64>,
     /// Memory of all brokers whose process is known.
     pub broker_rss_bytes: Option<u64>,
-    /// CPU of the load generator, in cores.
-    pub generator_cores: f64,
+    /// CPU of the load generator, in cores; `None` when nobody looked in that second, as of the last.
+    pub generator_cores: Option<f64>,
     /// Messages that failed.
     pub errors: u64,
+}
+
+/// How far behind readers were at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LagSeen {
+    /// Messages acked and not read, the sum over partitions and groups.
+    pub messages: u64,
+    /// Age of the oldest message not read, the largest over partitions and groups.
+    pub seconds: f64,
 }
 
 /// Quantiles in microseconds; all 0 when there was nothing.
@@ -281,6 +292,12 @@ impl Quantiles {
     pub fn of(latencies: &Latencies) -> Self {
         let at = |quantile| latencies.value_at_quantile(quantile);
         Self { p50_us: at(0.5), p99_us: at(0.99), p999_us: at(0.999), max_us: latencies.max() }
+    }
+
+    /// Of a histogram; `None` when there is nothing in it.
+    #[must_use]
+    pub fn of_some(latencies: &Latencies) -> Option<Self> {
+        (!latencies.is_empty()).then(|| Self::of(latencies))
     }
 }
 
@@ -311,9 +328,9 @@ pub struct PartitionLag {
     pub messages_end: u64,
     /// The largest age.
     pub seconds_max: f64,
-    /// Messages and seconds, an entry a second as in [`Outcome::series`]; empty when there are more partitions than
-    /// `LOAD_LAG_SERIES_MAX`.
-    pub series: Vec<(u64, f64)>,
+    /// What was seen second by second, and at the end of which, counted as [`Window::at_s`]; empty when there are more
+    /// partitions than `LOAD_LAG_SERIES_MAX`.
+    pub series: Vec<(u64, LagSeen)>,
 }
 
 /// What one broker process used within the measured time.

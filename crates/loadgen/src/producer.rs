@@ -33,7 +33,7 @@ use crate::clock::now_ns;
 use crate::intervals::Intervals;
 use crate::outcome::Count;
 use crate::shared::{Leaders, Shared};
-use crate::tally::{Tick, Totals, record};
+use crate::tally::{Failed, Tick, Totals, record};
 use crate::template::{Patch, Pool, Sealed, key_of};
 use crate::workload::{Keys, Load};
 
@@ -752,7 +752,7 @@ impl Producer {
     }
 
     fn on_failed(&mut self, mut sent: Sent, what: &str, may_pass: bool, now_ns: u64, bench: &mut Bench) {
-        let messages = sent.dues_ns.len() as u64;
+        let failed = Failed::of(&sent.dues_ns, self.shared.marks.measure_ns());
         self.shared.leaders_stale.store(true, Ordering::Relaxed);
         let part = &mut self.parts[sent.part];
         if let Some(base_sequence) = sent.base_sequence {
@@ -767,11 +767,11 @@ impl Producer {
             }
         }
         if !(may_pass && self.identity.is_some()) {
-            bench.totals.fail(what, messages);
-            bench.tick.errors += messages;
+            bench.totals.fail(what, failed);
+            bench.tick.errors += failed.total();
             return self.let_go(sent, bench);
         }
-        bench.totals.fail(&format!("retried: {what}"), messages);
+        bench.totals.fail(&format!("retried: {what}"), failed);
         if let Some(sealed) = sent.sealed.take().and_then(Arc::into_inner) {
             bench.pool.put(sealed);
         }
@@ -826,8 +826,10 @@ impl Producer {
     pub(crate) fn give_up(&mut self, bench: &mut Bench) {
         let in_flight = self.links.iter().flat_map(|link| &link.in_flight).flat_map(|request| &request.batches);
         let retrying = self.parts.iter().flat_map(|part| &part.retry);
-        let unanswered: u64 = in_flight.chain(retrying).map(|sent| sent.dues_ns.len() as u64).sum();
-        let mut unsent = self.unsent_messages;
+        let measure_ns = self.shared.marks.measure_ns();
+        let unanswered = Failed::of(in_flight.chain(retrying).flat_map(|sent| &sent.dues_ns), measure_ns);
+        let queued = self.parts.iter().flat_map(|part| &part.queue).flat_map(|open| &open.dues_ns);
+        let mut unsent = Failed::of(queued, measure_ns);
         if let Some(Pace::Open(schedule)) = &mut self.pace {
             let end_ns = self.shared.marks.end_ns();
             while schedule.due_ns() < end_ns {
@@ -836,15 +838,13 @@ impl Producer {
                     let bytes = self.shared.workload.messages.size_bytes_mean() as u64;
                     bench.totals.offered.add(Count { messages: 1, bytes });
                 }
-                unsent += 1;
+                unsent.add(schedule.due_ns(), measure_ns);
                 schedule.advance();
             }
         }
-        for (what, messages) in [("unanswered at the end", unanswered), ("not sent: the broker was too slow", unsent)] {
-            if 0 < messages {
-                bench.totals.fail(what, messages);
-                bench.tick.errors += messages;
-            }
+        for (what, failed) in [("unanswered at the end", unanswered), ("not sent: the broker was too slow", unsent)] {
+            bench.totals.fail(what, failed);
+            bench.tick.errors += failed.total();
         }
     }
 }

@@ -5,6 +5,7 @@
 //!   summary.json      what came out (results/SCHEMA.md); small objects stand on one line
 //!   report.html       the page
 //!   series.jsonl      second by second, every run of every target
+//!   lag.jsonl         the same of each partition's lag
 //!   histograms.hlog   every histogram, in HdrHistogram's own log format; tags <target>.<run>.<what>
 //!   config/           the workload as run, and each target's settings
 //! ```
@@ -16,12 +17,15 @@ use std::time::{Duration, SystemTime};
 
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
-use serde::Serialize as _;
+use serde::Serialize;
 use serde_json::ser::Formatter;
 
 use crate::outcome::{Latencies, Outcome};
 use crate::report::{REPORT_FILE, Results, SERIES_FILE, SUMMARY_FILE, page};
-use crate::summary::{SeriesLine, Summary, rfc3339};
+use crate::summary::{SeriesLine, Summary, lag_lines, rfc3339};
+
+/// The partitions' lag.
+pub const LAG_FILE: &str = "lag.jsonl";
 
 /// The histograms' file.
 pub const HISTOGRAMS_FILE: &str = "histograms.hlog";
@@ -59,12 +63,9 @@ pub type Placed<'a> = (u32, u32, &'a Outcome);
 /// The disk's.
 pub fn write(folder: &Path, summary: &Summary, series: &[SeriesLine], outcomes: &[Placed<'_>]) -> io::Result<()> {
     fs::write(folder.join(SUMMARY_FILE), indented(summary)?)?;
-    let mut lines = Vec::new();
-    for line in series {
-        serde_json::to_writer(&mut lines, line)?;
-        lines.push(b'\n');
-    }
-    fs::write(folder.join(SERIES_FILE), lines)?;
+    fs::write(folder.join(SERIES_FILE), jsonl(series)?)?;
+    let lag = outcomes.iter().flat_map(|(target, run, outcome)| lag_lines(outcome, *target, *run));
+    fs::write(folder.join(LAG_FILE), jsonl(lag)?)?;
     fs::write(folder.join(HISTOGRAMS_FILE), histograms(outcomes)?)?;
     let config = folder.join("config");
     fs::create_dir_all(&config)?;
@@ -172,6 +173,15 @@ impl Formatter for Shallow {
     }
 }
 
+fn jsonl<T: Serialize>(all: impl IntoIterator<Item = T>) -> io::Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for one in all {
+        serde_json::to_writer(&mut lines, &one)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
+}
+
 fn histograms(outcomes: &[Placed<'_>]) -> io::Result<Vec<u8>> {
     let mut log = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
@@ -243,6 +253,8 @@ mod tests {
             check.starts_with("          \"check\": {\"is_complete\": true, \"lost\": 0, ") && check.ends_with("},"),
             "{check}"
         );
+
+        assert_eq!(fs::read_to_string(folder.join(LAG_FILE)).expect("there").lines().count(), 15);
         let log = fs::read(folder.join(HISTOGRAMS_FILE)).expect("there");
         let mut found = Vec::new();
         for entry in IntervalLogIterator::new(&log) {

@@ -96,6 +96,8 @@ pub struct Run {
     pub generator: GeneratorSummary,
     pub check: CheckSummary,
     pub errors: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub errors_warmup: BTreeMap<String, u64>,
     pub findings: Vec<FindingSummary>,
     pub verdict: Option<VerdictSummary>,
     pub limits: Vec<LimitReached>,
@@ -313,20 +315,33 @@ pub struct SeriesLine {
     pub acked_messages_per_s: u64,
     pub acked_bytes_per_s: u64,
     pub consumed_messages_per_s: u64,
-    pub produce_p50_us: u64,
-    pub produce_p99_us: u64,
-    pub produce_p99_9_us: u64,
-    pub produce_max_us: u64,
-    pub end_to_end_p50_us: u64,
-    pub end_to_end_p99_us: u64,
-    pub end_to_end_p99_9_us: u64,
-    pub end_to_end_max_us: u64,
-    pub lag_messages: u64,
-    pub lag_age_ms: u64,
+    pub produce_p50_us: Option<u64>,
+    pub produce_p99_us: Option<u64>,
+    pub produce_p99_9_us: Option<u64>,
+    pub produce_max_us: Option<u64>,
+    pub end_to_end_p50_us: Option<u64>,
+    pub end_to_end_p99_us: Option<u64>,
+    pub end_to_end_p99_9_us: Option<u64>,
+    pub end_to_end_max_us: Option<u64>,
+    pub lag_messages: Option<u64>,
+    pub lag_age_ms: Option<u64>,
     pub broker_cpu_percent: Option<u64>,
     pub broker_rss_bytes: Option<u64>,
-    pub generator_cpu_percent: u64,
+    pub generator_cpu_percent: Option<u64>,
     pub failed_messages: u64,
+}
+
+/// One partition at the end of one second of one run: a line of `lag.jsonl`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "every field is documented in results/SCHEMA.md, and a test holds the two together")]
+pub struct LagLine {
+    pub target: u32,
+    pub run: u32,
+    pub at_ms: u64,
+    pub topic: String,
+    pub partition: i32,
+    pub lag_messages: u64,
+    pub lag_age_ms: u64,
 }
 
 /// RFC 3339 in UTC, whole seconds.
@@ -539,6 +554,7 @@ impl Run {
                 examples: check.examples.clone(),
             },
             errors: outcome.errors.clone(),
+            errors_warmup: outcome.errors_warmup.clone(),
             findings: outcome
                 .findings
                 .iter()
@@ -615,6 +631,10 @@ impl Run {
         if !passing.is_empty() {
             cautions.push(format!("errors that passed: {}", named(&passing)));
         }
+        if !self.errors_warmup.is_empty() {
+            let all: Vec<_> = self.errors_warmup.iter().collect();
+            cautions.push(format!("errors of the warm-up, which count for no target: {}", named(&all)));
+        }
         if let Some(reason) = &self.generator.bound {
             cautions.push(format!("generator-bound: {reason}"));
         }
@@ -637,29 +657,71 @@ pub fn series(outcome: &Outcome, target: u32, run: u32) -> Vec<SeriesLine> {
             acked_messages_per_s: per_s(window.acked.messages, time),
             acked_bytes_per_s: per_s(window.acked.bytes, time),
             consumed_messages_per_s: per_s(window.consumed.messages, time),
-            produce_p50_us: window.produce.p50_us,
-            produce_p99_us: window.produce.p99_us,
-            produce_p99_9_us: window.produce.p999_us,
-            produce_max_us: window.produce.max_us,
-            end_to_end_p50_us: window.end_to_end.p50_us,
-            end_to_end_p99_us: window.end_to_end.p99_us,
-            end_to_end_p99_9_us: window.end_to_end.p999_us,
-            end_to_end_max_us: window.end_to_end.max_us,
-            lag_messages: window.lag_messages,
-            lag_age_ms: whole(window.lag_s * 1000.0),
+            produce_p50_us: window.produce.map(|latency| latency.p50_us),
+            produce_p99_us: window.produce.map(|latency| latency.p99_us),
+            produce_p99_9_us: window.produce.map(|latency| latency.p999_us),
+            produce_max_us: window.produce.map(|latency| latency.max_us),
+            end_to_end_p50_us: window.end_to_end.map(|latency| latency.p50_us),
+            end_to_end_p99_us: window.end_to_end.map(|latency| latency.p99_us),
+            end_to_end_p99_9_us: window.end_to_end.map(|latency| latency.p999_us),
+            end_to_end_max_us: window.end_to_end.map(|latency| latency.max_us),
+            lag_messages: window.lag.map(|lag| lag.messages),
+            lag_age_ms: window.lag.map(|lag| whole(lag.seconds * 1000.0)),
             broker_cpu_percent: window.broker_cores.map(|cores| whole(cores * 100.0)),
             broker_rss_bytes: window.broker_rss_bytes,
-            generator_cpu_percent: whole(window.generator_cores * 100.0),
+            generator_cpu_percent: window.generator_cores.map(|cores| whole(cores * 100.0)),
             failed_messages: window.errors,
         }
     });
     lines.collect()
 }
 
+/// The lines of `lag.jsonl` of one run: second by second, its partitions in order.
+pub fn lag_lines(outcome: &Outcome, target: u32, run: u32) -> impl Iterator<Item = LagLine> + '_ {
+    let partitions = outcome.lag.iter().flat_map(|lag| &lag.partitions);
+    let seconds = partitions.clone().map(|partition| partition.series.len()).max().unwrap_or(0);
+    (0..seconds).flat_map(move |place| {
+        partitions.clone().filter_map(move |partition| {
+            let (second, seen) = partition.series.get(place)?;
+            Some(LagLine {
+                target,
+                run,
+                at_ms: second * 1000,
+                topic: partition.at.topic.to_string(),
+                partition: partition.at.partition.value(),
+                lag_messages: seen.messages,
+                lag_age_ms: whole(seen.seconds * 1000.0),
+            })
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::latencies;
+    use crate::outcome::{Window, latencies};
+    use crate::report::sample;
+
+    #[test]
+    fn what_was_not_measured_in_a_second_is_absent_and_not_zero() {
+        let mut outcome = sample::outcome(1);
+        outcome.series = vec![Window { at_s: 1.25, seconds: 0.25, ..Window::default() }];
+        let line = &series(&outcome, 0, 0)[0];
+        assert_eq!((line.at_ms, line.window_ms), (1250, 250));
+        assert_eq!(
+            (line.lag_messages, line.lag_age_ms, line.produce_p99_us, line.end_to_end_p99_us),
+            Default::default()
+        );
+        assert_eq!((line.broker_cpu_percent, line.generator_cpu_percent), (None, None));
+    }
+
+    #[test]
+    fn each_partition_has_its_lag_of_each_second() {
+        let outcome = sample::outcome(1);
+        let lines: Vec<LagLine> = lag_lines(&outcome, 3, 1).collect();
+        assert_eq!((lines.len(), lines[1].at_ms), (15, 2000));
+        assert_eq!((lines[0].target, lines[0].run, lines[0].lag_messages, lines[0].lag_age_ms), (3, 1, 10, 10));
+    }
 
     #[test]
     fn a_curve_ends_where_its_samples_do() {

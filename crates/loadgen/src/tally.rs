@@ -61,6 +61,42 @@ pub(crate) fn second_of(start_ns: u64, at_ns: u64) -> u64 {
     at_ns.saturating_sub(start_ns) / SECOND_NS
 }
 
+/// Messages that something happened to, by when they were due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) measured: u64,
+    pub(crate) warmup: u64,
+}
+
+impl Failed {
+    /// Messages that were due at these moments; what counts begins at `measure_ns`.
+    pub(crate) fn of<'a>(dues_ns: impl IntoIterator<Item = &'a u64>, measure_ns: u64) -> Self {
+        let mut failed = Self::default();
+        for due_ns in dues_ns {
+            failed.add(*due_ns, measure_ns);
+        }
+        failed
+    }
+
+    /// One more.
+    pub(crate) fn add(&mut self, due_ns: u64, measure_ns: u64) {
+        *(if measure_ns <= due_ns { &mut self.measured } else { &mut self.warmup }) += 1;
+    }
+
+    /// All of them.
+    pub(crate) fn total(self) -> u64 {
+        self.measured + self.warmup
+    }
+}
+
+fn add(errors: &mut BTreeMap<String, u64>, what: &str, messages: u64) {
+    match errors.get_mut(what) {
+        Some(count) => *count += messages,
+        None if messages == 0 => {}
+        None => drop(errors.insert(what.to_owned(), messages)),
+    }
+}
+
 /// What threads counted in the whole run.
 #[derive(Clone, Debug)]
 pub(crate) struct Totals {
@@ -72,7 +108,10 @@ pub(crate) struct Totals {
     pub(crate) slip: Latencies,
     pub(crate) end_to_end: Latencies,
     pub(crate) batches: Batches,
+    /// Of messages due within the measured time, and what readers met from its start on.
     pub(crate) errors: BTreeMap<String, u64>,
+    /// What came before.
+    pub(crate) errors_warmup: BTreeMap<String, u64>,
     pub(crate) samples: Vec<u64>,
 }
 
@@ -88,15 +127,15 @@ impl Totals {
             end_to_end: latencies(),
             batches: Batches::default(),
             errors: BTreeMap::new(),
+            errors_warmup: BTreeMap::new(),
             samples: Vec::new(),
         }
     }
 
-    pub(crate) fn fail(&mut self, what: &str, messages: u64) {
-        match self.errors.get_mut(what) {
-            Some(count) => *count += messages,
-            None => drop(self.errors.insert(what.to_owned(), messages)),
-        }
+    /// Counts messages by what happened to them.
+    pub(crate) fn fail(&mut self, what: &str, failed: Failed) {
+        add(&mut self.errors, what, failed.measured);
+        add(&mut self.errors_warmup, what, failed.warmup);
     }
 
     pub(crate) fn merge(&mut self, other: Self) {
@@ -112,7 +151,10 @@ impl Totals {
         self.batches.messages += other.batches.messages;
         self.batches.bytes += other.batches.bytes;
         for (what, count) in other.errors {
-            self.fail(&what, count);
+            add(&mut self.errors, &what, count);
+        }
+        for (what, count) in other.errors_warmup {
+            add(&mut self.errors_warmup, &what, count);
         }
         self.samples.extend(other.samples);
     }

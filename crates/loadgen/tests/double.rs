@@ -55,6 +55,8 @@ enum Fault {
     Alter,
     /// Acked 300 ms late, once.
     Stall,
+    /// The first batch of each partition is refused.
+    Refuse,
     /// Retention takes a batch before anybody reads it.
     Expire,
     /// Acked and thrown away, and later retention takes many records that were not ours.
@@ -192,6 +194,16 @@ impl Broker {
             let partitions = topic.partition_data.iter().map(|data| {
                 let Records::At(range) = &data.records else { panic!("records") };
                 let mut log = self.logs[data.index as usize].lock().expect("unharmed");
+                if self.fault == Fault::Refuse && log.received == 0 {
+                    log.received = 1;
+                    let error_code = ErrorCode::PolicyViolation.code();
+                    return PartitionProduceResponse {
+                        index: data.index,
+                        error_code,
+                        base_offset: -1,
+                        ..Default::default()
+                    };
+                }
                 let base_offset = log.append(frame[range.clone()].to_vec(), self.fault);
                 PartitionProduceResponse { index: data.index, base_offset, ..Default::default() }
             });
@@ -318,10 +330,58 @@ fn an_honest_broker_passes_and_everything_due_is_acked_and_read() {
 }
 
 #[test]
+fn every_window_is_as_long_as_it_was_and_the_last_ends_with_the_run() {
+    let outcome = drive(Fault::None, "rate = 2000");
+    let [first, last] = &outcome.series[..] else { panic!("1.8 s: {:?}", outcome.series) };
+    assert_eq!((first.at_s, first.seconds), (1.0, 1.0));
+    // 0.3 s of warm-up, 1.5 s, and what is on its way then.
+    assert!((0.75..1.0).contains(&last.seconds), "{}", last.seconds);
+    assert_eq!(last.at_s, 1.0 + last.seconds);
+    assert_eq!(first.offered.messages + last.offered.messages, 3600);
+}
+
+#[test]
+fn a_second_that_nobody_looked_at_has_no_lag() {
+    let broker = Broker::start(Fault::None);
+    let options = RunOptions { bootstrap: format!("127.0.0.1:{}", broker.port), ..RunOptions::default() };
+    let mut workload = workload("rate = 500");
+    workload.duration = Duration::from_secs(4);
+    // The coordinator looks on the same thread.
+    let outcome = run(&workload, &options, &mut |progress| {
+        if progress.window.at_s == 1.0 {
+            thread::sleep(Duration::from_millis(2200));
+        }
+    });
+    let series = outcome.expect("an outcome").series;
+    assert!(series[0].lag.is_some() && series[0].generator_cores.is_some());
+    assert_eq!((series[1].lag, series[1].generator_cores), (None, None));
+    assert!(series[1].acked.messages > 0, "what the threads counted is there");
+    workload.consumers.groups = 0;
+    workload.duration = Duration::from_millis(1500);
+    let outcome = run(&workload, &options, &mut |_| {}).expect("an outcome");
+    assert!(outcome.series.iter().all(|window| window.lag.is_none() && window.end_to_end.is_none()), "nobody reads");
+}
+
+#[test]
 fn a_lost_record_fails_the_run() {
     let check = check(Fault::Lose);
     assert!(0 < check.lost && check.duplicated == 0 && check.reordered == 0 && check.corrupt == 0, "{check:?}");
     assert!(!check.passed());
+}
+
+#[test]
+fn what_failed_in_the_warm_up_is_told_and_spoils_no_target() {
+    let broker = Broker::start(Fault::Refuse);
+    let options = RunOptions { bootstrap: format!("127.0.0.1:{}", broker.port), ..RunOptions::default() };
+    let outcome = run(&workload("rate = 2000\n[target]\nproduce_p999_ms = 60_000"), &options, &mut |_| {});
+    let outcome = outcome.expect("an outcome");
+    // A batch of each partition, of the some 600 messages due in 0.3 s.
+    let refused = outcome.errors_warmup.get("POLICY_VIOLATION").copied().unwrap_or_default();
+    assert!((3..300).contains(&refused), "{:?}", outcome.errors_warmup);
+    assert!(outcome.errors.is_empty() && outcome.check.passed(), "{:?} {:?}", outcome.errors, outcome.check);
+    let verdict = loadgen::judge(&outcome).expect("there is a target");
+    assert_eq!(verdict.met.to_string(), "met", "{verdict:?}");
+    assert!(verdict.notes.iter().all(|note| !note.contains("failed")), "{verdict:?}");
 }
 
 #[test]

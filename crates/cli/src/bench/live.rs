@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use loadgen::Progress;
-use loadgen::outcome::Window;
+use loadgen::outcome::{Quantiles, Window};
 
 // A row has 79 columns, so that it fits into a plain terminal; numbers that need more push the rest to the right.
 
@@ -60,25 +60,27 @@ fn heading() -> String {
 
 fn row(window: &Window) -> String {
     let per_s = |count: u64| count as f64 / window.seconds;
-    let ms = |us: u64| us as f64 / 1000.0;
+    let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let ms =
+        |of: fn(Quantiles) -> u64| text(window.produce.map(|latency| format!("{:.2}", of(latency) as f64 / 1000.0)));
     format!(
-        "{:>4.0} {:>9.0} {:>8.0} {:>6.1} {:>8.2} {:>8.2} {:>8.2} {:>8} {:>5.1} {:>6}",
+        "{:>4.0} {:>9.0} {:>8.0} {:>6.1} {:>8} {:>8} {:>8} {:>8} {:>5} {:>6}",
         window.at_s,
         per_s(window.offered.messages),
         per_s(window.acked.messages),
         per_s(window.acked.bytes) / f64::from(1 << 20),
-        ms(window.produce.p50_us),
-        ms(window.produce.p99_us),
-        ms(window.produce.p999_us),
-        window.lag_messages,
-        window.lag_s,
+        ms(|latency| latency.p50_us),
+        ms(|latency| latency.p99_us),
+        ms(|latency| latency.p999_us),
+        text(window.lag.map(|lag| lag.messages.to_string())),
+        text(window.lag.map(|lag| format!("{:.1}", lag.seconds))),
         window.errors
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use loadgen::outcome::{Count, Quantiles};
+    use loadgen::outcome::{Count, LagSeen};
 
     use super::*;
 
@@ -89,14 +91,16 @@ mod tests {
             seconds: 1.0,
             offered: Count { messages: 10_000, bytes: 10_485_760 },
             acked: Count { messages: 9_990, bytes: 10_485_760 },
-            produce: Quantiles { p50_us: 1_500, p99_us: 9_000, p999_us: 20_000, max_us: 20_000 },
-            lag_messages: 42,
-            lag_s: 0.25,
+            produce: Some(Quantiles { p50_us: 1_500, p99_us: 9_000, p999_us: 20_000, max_us: 20_000 }),
+            lag: Some(LagSeen { messages: 42, seconds: 0.25 }),
             ..Window::default()
         };
         let (heading, row) = (heading(), row(&window));
         assert_eq!((heading.len(), row.len()), (79, 79));
         let cells: Vec<&str> = row.split_whitespace().collect();
         assert_eq!(cells, ["3", "10000", "9990", "10.0", "1.50", "9.00", "20.00", "42", "0.2", "0"]);
+        let nothing = self::row(&Window { seconds: 1.0, ..Window::default() });
+        assert_eq!(nothing.len(), row.len());
+        assert_eq!(nothing.split_whitespace().skip(4).collect::<Vec<_>>(), ["-", "-", "-", "-", "-", "0"]);
     }
 }

@@ -245,6 +245,9 @@ pub(crate) fn table(outcome: &Outcome) -> String {
     for (what, count) in &outcome.errors {
         fact("error", format!("{count} x {what}"));
     }
+    for (what, count) in &outcome.errors_warmup {
+        fact("warm-up", format!("{count} x {what}; counts for no target"));
+    }
     let check = &outcome.check;
     let complete =
         if check.complete { "" } else { "; readers did not reach the end, so losses at the tail are not seen" };

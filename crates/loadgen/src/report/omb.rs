@@ -1,11 +1,11 @@
 //! Results in the form that the OpenMessaging Benchmark writes, so that the chart scripts of its users work.
 //!
-//! What was not measured is left out, never made up. One thing differs from that tool: publish latency counts from the
+//! What was not measured is left out (in a series: `null`), never made up. One thing differs from that tool: publish latency counts from the
 //! moment at which a message was due, where it counts from the sending; its delay is then part of it.
 
 use serde_json::{Map, Value, json};
 
-use crate::outcome::{Latencies, Outcome};
+use crate::outcome::{Latencies, Outcome, Quantiles, Window};
 
 /// The percentiles that its reports show, by the end of their fields' names.
 const PERCENTILES: [(&str, f64); 6] =
@@ -16,11 +16,11 @@ const PERCENTILES: [(&str, f64); 6] =
 pub fn omb(driver: &str, outcome: &Outcome) -> Value {
     let workload = &outcome.workload;
     let windows = || outcome.series.iter().filter(|window| window.measured);
-    let rate = |of: fn(&crate::outcome::Window) -> u64| -> Vec<f64> {
+    let rate = |of: fn(&Window) -> u64| -> Vec<f64> {
         windows().map(|window| of(window) as f64 / window.seconds.max(0.001)).collect()
     };
-    let ms = |of: fn(&crate::outcome::Window) -> u64| -> Vec<f64> {
-        windows().map(|window| of(window) as f64 / 1e3).collect()
+    let ms = |latency: fn(&Window) -> Option<Quantiles>, of: fn(Quantiles) -> u64| -> Vec<Option<f64>> {
+        windows().map(|window| latency(window).map(|latency| of(latency) as f64 / 1e3)).collect()
     };
     let mut document = json!({
         "workload": workload.name,
@@ -33,15 +33,15 @@ pub fn omb(driver: &str, outcome: &Outcome) -> Value {
         "publishRate": rate(|window| window.acked.messages),
         "publishErrorRate": rate(|window| window.errors),
         "consumeRate": rate(|window| window.consumed.messages),
-        "backlog": windows().map(|window| window.lag_messages).collect::<Vec<_>>(),
-        "publishLatency50pct": ms(|window| window.produce.p50_us),
-        "publishLatency99pct": ms(|window| window.produce.p99_us),
-        "publishLatency999pct": ms(|window| window.produce.p999_us),
-        "publishLatencyMax": ms(|window| window.produce.max_us),
-        "endToEndLatency50pct": ms(|window| window.end_to_end.p50_us),
-        "endToEndLatency99pct": ms(|window| window.end_to_end.p99_us),
-        "endToEndLatency999pct": ms(|window| window.end_to_end.p999_us),
-        "endToEndLatencyMax": ms(|window| window.end_to_end.max_us),
+        "backlog": windows().map(|window| window.lag.map(|lag| lag.messages)).collect::<Vec<_>>(),
+        "publishLatency50pct": ms(|window| window.produce, |latency| latency.p50_us),
+        "publishLatency99pct": ms(|window| window.produce, |latency| latency.p99_us),
+        "publishLatency999pct": ms(|window| window.produce, |latency| latency.p999_us),
+        "publishLatencyMax": ms(|window| window.produce, |latency| latency.max_us),
+        "endToEndLatency50pct": ms(|window| window.end_to_end, |latency| latency.p50_us),
+        "endToEndLatency99pct": ms(|window| window.end_to_end, |latency| latency.p99_us),
+        "endToEndLatency999pct": ms(|window| window.end_to_end, |latency| latency.p999_us),
+        "endToEndLatencyMax": ms(|window| window.end_to_end, |latency| latency.max_us),
     });
     if let Value::Object(fields) = &mut document {
         aggregate(fields, "Publish", &outcome.produce, 1e3);

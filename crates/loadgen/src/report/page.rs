@@ -479,8 +479,7 @@ fn charts(out: &mut String, rows: &[Row<'_>]) {
             &run,
             Scale::Log,
             duration_text,
-            // A second in which nothing was acked has no p99.
-            |line| (line.produce_p99_us > 0).then_some(line.produce_p99_us as f64),
+            |line| line.produce_p99_us.map(|us| us as f64),
             bound("produce_p99_ms").map(|us| (us, "bound")),
         ),
     );
@@ -494,7 +493,7 @@ fn charts(out: &mut String, rows: &[Row<'_>]) {
                 &run,
                 Scale::Linear,
                 count,
-                |line| Some(line.lag_messages as f64),
+                |line| line.lag_messages.map(|lag| lag as f64),
                 None,
             ),
         );
@@ -507,7 +506,7 @@ fn charts(out: &mut String, rows: &[Row<'_>]) {
                 &run,
                 Scale::Linear,
                 |ms| duration_text(ms * 1e3),
-                |line| Some(line.lag_age_ms as f64),
+                |line| line.lag_age_ms.map(|lag| lag as f64),
                 None,
             ),
         );

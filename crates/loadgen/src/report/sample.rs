@@ -8,8 +8,8 @@ use types::{PartitionIndex, TopicPartition};
 
 use crate::machine::{Machine, Storage};
 use crate::outcome::{
-    Batches, BrokerUse, ClusterSeen, Count, Finding, Generator, Lag, Outcome, PartitionLag, Quantiles, SelfCheck,
-    Severity, Window,
+    Batches, BrokerUse, ClusterSeen, Count, Finding, Generator, Lag, LagSeen, Outcome, PartitionLag, Quantiles,
+    SelfCheck, Severity, Window,
 };
 use crate::summary::{
     Latency, LimitReached, Run, SCHEMA, SCHEMA_VERSION, Summary, TargetSummary, WorkloadSummary, rfc3339,
@@ -56,13 +56,15 @@ pub(crate) fn outcome(cost: u64) -> Outcome {
                 offered: count,
                 acked: count,
                 consumed: count,
-                produce: quantiles,
-                end_to_end: quantiles,
-                lag_messages: 40 * cost + u64::from(second % 3 == 0) * 300,
-                lag_s: 0.004 * cost as f64,
+                produce: Some(quantiles),
+                end_to_end: Some(quantiles),
+                lag: Some(LagSeen {
+                    messages: 40 * cost + u64::from(second % 3 == 0) * 300,
+                    seconds: 0.004 * cost as f64,
+                }),
                 broker_cores: Some(0.12 * cost as f64),
                 broker_rss_bytes: Some(40 << 20),
-                generator_cores: 0.2,
+                generator_cores: Some(0.2),
                 errors: 0,
             }
         })
@@ -77,7 +79,7 @@ pub(crate) fn outcome(cost: u64) -> Outcome {
             messages_max: 120,
             messages_end: 10,
             seconds_max: 0.01,
-            series: Vec::new(),
+            series: (1..=15).map(|second| (second, LagSeen { messages: 10, seconds: 0.01 })).collect(),
         }],
     });
     outcome.brokers = vec![BrokerUse {

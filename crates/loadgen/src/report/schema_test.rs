@@ -8,14 +8,20 @@ use serde_json::Value;
 use super::sample;
 use crate::compare::compare;
 use crate::outcome::{Backlog, Cold, Quantiles, Step};
-use crate::summary::{Run, series};
+use crate::summary::{Run, lag_lines, series};
 
 const DOCUMENT: &str = include_str!("../../../../results/SCHEMA.md");
 
 type Fields = BTreeMap<String, BTreeSet<String>>;
 
 /// Objects with free names: settings, errors.
-const OPEN: &[&str] = &["$.machine.vm", "$.machine.versions", "$.targets[].config", "$.targets[].runs[].errors"];
+const OPEN: &[&str] = &[
+    "$.machine.vm",
+    "$.machine.versions",
+    "$.targets[].config",
+    "$.targets[].runs[].errors",
+    "$.targets[].runs[].errors_warmup",
+];
 
 /// Objects that look the same in several places, documented at the first.
 fn documented_at(path: &str) -> String {
@@ -75,6 +81,9 @@ fn every_field_that_is_written_is_documented_and_no_other() {
     let mut written = Fields::new();
     collect(&serde_json::to_value(&summary).expect("serializes"), "$", &mut written);
     collect(&serde_json::to_value(&series(&outcome, 0, 0)[0]).expect("serializes"), "series", &mut written);
+    for line in lag_lines(&outcome, 0, 0) {
+        collect(&serde_json::to_value(line).expect("serializes"), "lag", &mut written);
+    }
     let documented = documented();
     for (path, names) in &written {
         assert_eq!(documented.get(path), Some(names), "results/SCHEMA.md, {path}");
