@@ -67,13 +67,21 @@ impl Folder {
         Ok(())
     }
 
+    /// The lines of series.jsonl that are not warm-up.
+    pub fn measured_seconds(&self) -> Result<Vec<Value>, String> {
+        let measured = |line: &Value| line["is_measured"].as_bool() == Some(true);
+        Ok(self.series()?.into_iter().filter(measured).collect())
+    }
+
+    fn series(&self) -> Result<Vec<Value>, String> {
+        let text = fs::read_to_string(self.path.join("series.jsonl")).map_err(|e| e.to_string())?;
+        let line = |line| serde_json::from_str(line).map_err(|e| format!("series.jsonl: {e}: {line}"));
+        text.lines().map(line).collect()
+    }
+
     /// A line for each second and run, whose acked messages add up to something.
     pub fn check_series(&self) -> Result<(), String> {
-        let text = fs::read_to_string(self.path.join("series.jsonl")).map_err(|e| e.to_string())?;
-        let lines: Vec<Value> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).map_err(|e| format!("series.jsonl: {e}: {line}")))
-            .collect::<Result<_, _>>()?;
+        let lines = self.series()?;
         let targets = self.summary["targets"].as_array().map_or(0, Vec::len);
         for target in (0..targets).filter(|target| !self.runs(*target).is_empty()) {
             let of_target = lines.iter().filter(|line| line["target"].as_u64() == Some(target as u64));

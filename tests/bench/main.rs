@@ -51,6 +51,7 @@ fn run(tally: &mut Tally) -> Result<(), String> {
         tally.judge(&format!("{name}: flows, is checked, and gets its verdict"), workload(&scratch, &name, file));
     }
     tally.judge("a comparison of five runs each has a verdict, and diff and report read it", comparison(&scratch));
+    tally.judge("what a restarted broker used is what both of its processes used", restarted(&scratch));
     tally.judge("Ctrl-C leaves a partial report that says so", interrupted(&scratch));
     tally.judge("mounts, images and processes are gone after Ctrl-C", nothing_stays(&scratch));
     Ok(())
@@ -138,6 +139,30 @@ fn comparison(scratch: &Path) -> Result<(), String> {
     }
     let both = plain(&["bench", "report", &path, &path, "--to", &page.display().to_string()])?;
     if both.status.success() { Ok(()) } else { Err(told(&both)) }
+}
+
+fn restarted(scratch: &Path) -> Result<(), String> {
+    let file = scratch.join("restarted.toml");
+    let text = "name = \"restarted\"\nwarmup_s = 0.5\nduration_s = 8\n[load]\nrate = 500\n\
+                [[faults]]\nat_s = 3\nkind = \"restart\"\ndown_s = 0.2\n";
+    fs::write(&file, text).map_err(|e| e.to_string())?;
+    let results = scratch.join("restarted");
+    let output = spawn(scratch, &results, &["run", &file.display().to_string(), "--target", "ringlog"], false)?;
+    if !output.status.success() {
+        return Err(told(&output));
+    }
+    let folder = Folder::only(&results)?;
+    let run = folder.runs(0).first().ok_or("no run")?;
+    let broker = &run["broker"];
+    if broker["processes"] != 2 {
+        return Err(format!("one process before the restart and one after it: {broker}"));
+    }
+    // Its CPU second by second adds up to its CPU: no second fell out, and none went backwards.
+    let of_seconds =
+        folder.measured_seconds()?.iter().filter_map(|line| line["broker_cpu_percent"].as_u64()).sum::<u64>();
+    let (of_seconds, of_run) = (of_seconds * 10, broker["cpu_ms"].as_u64().unwrap_or_default());
+    let close = of_run / 2 <= of_seconds + 100 && of_seconds <= of_run + of_run / 2 + 100;
+    if close { Ok(()) } else { Err(format!("CPU of the run {of_run} ms, of its seconds {of_seconds} ms")) }
 }
 
 /// Ctrl-C in the middle: a partial report, said so everywhere, exit code 5.

@@ -7,7 +7,7 @@ mod perf;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use loadgen::{Outcome, RunOptions, Workload, run};
+use loadgen::{BrokerProcess, Outcome, RunOptions, Workload, run};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::node::{Node, Peer};
@@ -57,7 +57,8 @@ fn workload(text: &str) -> Result<Workload, String> {
 
 fn drive(node: &Node, text: &str) -> Result<Outcome, String> {
     let pid = node.pid().ok_or("the node is not running")? as i32;
-    let options = RunOptions { bootstrap: node.address(), broker_pids: vec![pid], ..RunOptions::default() };
+    let options =
+        RunOptions { bootstrap: node.address(), brokers: vec![BrokerProcess::new(pid, None)], ..RunOptions::default() };
     run(&workload(text)?, &options, &mut |_| {}).map_err(|e| e.to_string())
 }
 

@@ -67,8 +67,7 @@ pub(crate) fn measure(workload: &Workload, options: &RunOptions) -> Result<Ceili
     let floor = Floor::start(binary, partitions)?;
     let options = RunOptions {
         bootstrap: floor.address.clone(),
-        broker_pids: Vec::new(),
-        broker_http: Vec::new(),
+        brokers: Vec::new(),
         floor: None,
         force: true,
         ..options.clone()

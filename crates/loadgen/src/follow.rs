@@ -27,7 +27,7 @@ use crate::producer::Producer;
 use crate::run::{Progress, RunError, identify, leaders_of};
 use crate::shared::{Connected, Leaders, Shared, Topic, Wanted};
 use crate::tally::{Tick, Totals, merge};
-use crate::watch::{self, Sample};
+use crate::watch::{self, BrokerProcess, Sample};
 use crate::worker::{Produced, Worker};
 use crate::workload::{Load, Membership, Workload};
 
@@ -86,11 +86,9 @@ struct Edge {
 
 impl Edge {
     fn now(options: &RunOptions) -> Self {
-        let brokers = options.broker_pids.iter().enumerate();
-        let http = |place: usize| options.broker_http.get(place).map(String::as_str);
         Self {
             at_ns: now_ns(),
-            brokers: brokers.map(|(place, pid)| watch::look_closely(*pid, http(place))).collect(),
+            brokers: options.brokers.iter().map(BrokerProcess::look_closely).collect(),
             threads: watch::own_threads(),
             cpu: watch::own_cpu(),
         }
@@ -150,6 +148,7 @@ pub(crate) async fn stretch(
     let measure_ns = start_ns + workload.warmup.as_nanos() as u64;
     shared.marks.begin(start_ns, measure_ns, measure_ns + workload.duration.as_nanos() as u64);
 
+    ground.options.brokers.iter().for_each(BrokerProcess::begin);
     let mut follow = Follow::new(ground, Arc::clone(&shared), Arc::clone(&readers), step);
     let ended = follow.until_answered(&mut threads, progress).await;
     let ended = match ended {
@@ -306,7 +305,6 @@ struct Follow<'a> {
     last: Option<Edge>,
     /// At the last second's end: brokers' CPU, own CPU.
     cpu_before: (Duration, Duration, u64),
-    rss_max: BTreeMap<i32, u64>,
     looked_second: Option<u64>,
     partial: Option<String>,
     refreshing: Option<tokio::task::JoinHandle<Option<Leaders>>>,
@@ -349,7 +347,6 @@ impl<'a> Follow<'a> {
             first: None,
             last: None,
             cpu_before: (Duration::ZERO, Duration::ZERO, 0),
-            rss_max: BTreeMap::new(),
             looked_second: None,
             partial: None,
             refreshing: None,
@@ -457,6 +454,8 @@ impl<'a> Follow<'a> {
         self.refresh_leaders().await;
         let marks = &self.shared.marks;
         let start_ns = marks.start_ns();
+        // What a broker used that is ended by a fault is known up to here.
+        self.ground.options.brokers.iter().for_each(|broker| drop(broker.look()));
         if self.first.is_none() && marks.measure_ns() <= now {
             self.first = Some(Edge::now(self.ground.options));
         }
@@ -498,14 +497,10 @@ impl<'a> Follow<'a> {
     fn look_each_second(&mut self, second: u64, now: u64) {
         let options = self.ground.options;
         let (mut brokers, mut rss, mut known) = (Duration::ZERO, 0, false);
-        for pid in &options.broker_pids {
-            if let Some(sample) = watch::look(*pid) {
-                known = true;
-                brokers += sample.cpu;
-                rss += sample.rss_bytes;
-                let max = self.rss_max.entry(*pid).or_default();
-                *max = (*max).max(sample.rss_bytes);
-            }
+        for sample in options.brokers.iter().filter_map(BrokerProcess::look) {
+            known = true;
+            brokers += sample.cpu;
+            rss += sample.rss_bytes;
         }
         let own = watch::own_cpu();
         let (brokers_before, own_before, before_ns) = self.cpu_before;
@@ -714,11 +709,8 @@ impl<'a> Follow<'a> {
             Lag { growth_per_s, partitions: std::mem::take(&mut self.partitions), ..self.lag.clone() }
         });
         if let (Some(first), Some(last)) = (&self.first, &self.last) {
-            let pairs = self.ground.options.broker_pids.iter().zip(first.brokers.iter().zip(&last.brokers));
-            let used = pairs.filter_map(|(pid, (from, to))| {
-                let rss_max = self.rss_max.get(pid).copied().unwrap_or(0);
-                Some(watch::between(*pid, from.as_ref()?, to.as_ref()?, rss_max))
-            });
+            let pairs = self.ground.options.brokers.iter().zip(first.brokers.iter().zip(&last.brokers));
+            let used = pairs.filter_map(|(broker, (from, to))| Some(broker.between(from.as_ref()?, to.as_ref()?)));
             outcome.brokers = used.collect();
             outcome.generator = generator(first, last, self.ground.options, &totals);
         }

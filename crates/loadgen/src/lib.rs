@@ -44,4 +44,5 @@ pub use options::RunOptions;
 pub use outcome::Outcome;
 pub use run::{Progress, RunError, run};
 pub use verdict::{Verdict, judge};
+pub use watch::BrokerProcess;
 pub use workload::{RawWorkload, Workload, WorkloadError};

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::watch::BrokerProcess;
+
 /// Where and how a workload is run.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
@@ -15,10 +17,8 @@ pub struct RunOptions {
     pub producer_threads: Option<usize>,
     /// Threads that consume; `None`: as many.
     pub consumer_threads: Option<usize>,
-    /// Process ids of brokers on this machine, to count what they use.
-    pub broker_pids: Vec<i32>,
-    /// `host:port` of the brokers' HTTP listeners, for their `/metrics`; in the order of `broker_pids`.
-    pub broker_http: Vec<String>,
+    /// Brokers on this machine whose processes are known, to count what they use.
+    pub brokers: Vec<BrokerProcess>,
     /// The `floor` binary, to measure the generator's own ceiling with; `None`: the ceiling stays empty.
     pub floor: Option<PathBuf>,
     /// Keep every single produce latency in the outcome.

@@ -333,14 +333,14 @@ pub struct PartitionLag {
     pub series: Vec<(u64, LagSeen)>,
 }
 
-/// What one broker process used within the measured time.
+/// What one broker used within the measured time, all of its processes that followed each other together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BrokerUse {
-    /// Its process id.
-    pub pid: i32,
+    /// Their ids, one after the other: each after the first is a restart.
+    pub pids: Vec<i32>,
     /// CPU time of all its threads, kernel workers of io_uring included.
     pub cpu: Duration,
-    /// Resident memory at the end.
+    /// Resident memory at the end; 0 while no process runs.
     pub rss_bytes: u64,
     /// The largest of one sample a second.
     pub rss_bytes_max: u64,

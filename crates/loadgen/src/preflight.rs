@@ -7,6 +7,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
 use crate::outcome::{Finding, Severity};
+use crate::watch::BrokerProcess;
 use crate::workload::{Load, Workload};
 
 /// Descriptors that are open anyway: files, pipes, timers.
@@ -33,9 +34,9 @@ pub(crate) struct Facts {
 
 impl Facts {
     /// Looks at this machine.
-    pub(crate) fn of_machine(cpus: &[usize], broker_pids: &[i32]) -> Self {
+    pub(crate) fn of_machine(cpus: &[usize], brokers: &[BrokerProcess]) -> Self {
         let read = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-        let mut broker_cpus: Vec<usize> = broker_pids.iter().flat_map(|pid| cpus_of(*pid)).collect();
+        let mut broker_cpus: Vec<usize> = brokers.iter().flat_map(|broker| cpus_of(broker.pid())).collect();
         broker_cpus.sort_unstable();
         broker_cpus.dedup();
         Self {

@@ -161,7 +161,7 @@ async fn look(
     admin: &Admin,
     cluster: &client::Cluster,
 ) -> Result<Vec<Finding>, RunError> {
-    let mut facts = Facts::of_machine(&options.cpus, &options.broker_pids);
+    let mut facts = Facts::of_machine(&options.cpus, &options.brokers);
     facts.nodes = cluster.nodes.len();
     for node in &cluster.nodes {
         // A broker that does not describe its directories leaves the room unknown.

@@ -23,6 +23,7 @@ use crate::summary::{
     Latency, LimitReached, Run, SCHEMA, SCHEMA_VERSION, SeriesLine, Summary, TargetSummary, WorkloadSummary, rfc3339,
     series,
 };
+use crate::watch::BrokerProcess;
 use crate::workload::{Load, Rate, Workload};
 
 /// What a session is to do.
@@ -232,7 +233,7 @@ impl Session {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let nodes = &mut up.nodes;
-            let injected = scope.spawn(|| inject(nodes, &self.faults, &over));
+            let injected = scope.spawn(|| inject(nodes, &options.brokers, &self.faults, &over));
             let outcome = drive(label, workload, options);
             over.store(true, Ordering::Relaxed);
             let notes = injected.join().map_err(|_| "the thread that injects faults panicked".to_owned())?;
@@ -310,13 +311,12 @@ impl Session {
         RunOptions {
             bootstrap: running.bootstrap.clone(),
             // Of a broker that runs already the caller may know the processes.
-            broker_pids: match running.nodes.is_empty() {
-                true => self.options.broker_pids.clone(),
-                false => running.pids().into_iter().map(|pid| pid as i32).collect(),
-            },
-            broker_http: match running.nodes.is_empty() {
-                true => self.options.broker_http.clone(),
-                false => running.nodes.iter().filter_map(|node| node.http.clone()).collect(),
+            brokers: match running.nodes.is_empty() {
+                true => self.options.brokers.clone(),
+                false => {
+                    let nodes = running.nodes.iter();
+                    nodes.map(|node| BrokerProcess::new(node.pid() as i32, node.http.clone())).collect()
+                }
             },
             stop: Arc::clone(&self.options.stop),
             ..self.options.clone()

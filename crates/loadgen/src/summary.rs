@@ -467,7 +467,7 @@ impl BrokerSummary {
         let acked_mib = outcome.acked.bytes as f64 / f64::from(1 << 20);
         let disk_write = brokers.iter().map(|broker| broker.disk_write_bytes).sum::<Option<u64>>();
         Some(Self {
-            processes: brokers.len() as u32,
+            processes: brokers.iter().map(|broker| broker.pids.len() as u32).sum(),
             cpu_ms: ms(cpu),
             cpu_percent: whole(cpu.as_secs_f64() / outcome.measured.as_secs_f64().max(f64::MIN_POSITIVE) * 100.0),
             cpu_ns_per_request: per(outcome.batches.requests),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::unistd::Pid;
@@ -13,6 +14,111 @@ use crate::outcome::BrokerUse;
 const HTTP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Of a `/metrics` answer; a node with ten thousand partitions stays below it.
 const METRICS_BYTES_MAX: u64 = 64 << 20;
+
+/// The processes of one broker, one after the other: a fault ends one, and its successor goes on counting. Clones are the
+/// same broker; whoever restarts it tells through one of them.
+#[derive(Clone, Debug)]
+pub struct BrokerProcess(Arc<Mutex<Watched>>);
+
+#[derive(Debug)]
+struct Watched {
+    /// The last of them is the present one.
+    pids: Vec<i32>,
+    http: Option<String>,
+    /// What those used that have ended.
+    ended: Sample,
+    /// The present one when it was last seen.
+    present: Option<Sample>,
+    rss_bytes_max: u64,
+}
+
+impl BrokerProcess {
+    /// A broker whose process has this id, and whose `/metrics` are at this `host:port`.
+    #[must_use]
+    pub fn new(pid: i32, http: Option<String>) -> Self {
+        let watched = Watched { pids: vec![pid], http, ended: Sample::default(), present: None, rss_bytes_max: 0 };
+        Self(Arc::new(Mutex::new(watched)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Watched> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The id of the present process.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.lock().pid()
+    }
+
+    /// The present process is about to be ended: a last look at it. What it uses to stop is seen as far as a run looks
+    /// on meanwhile, which it does some twenty times a second.
+    pub fn on_ending(&self) {
+        self.look_closely();
+    }
+
+    /// Its successor runs.
+    pub fn on_started(&self, pid: i32) {
+        let watched = &mut *self.lock();
+        watched.ended.add(watched.present.take().unwrap_or_default());
+        watched.pids.push(pid);
+    }
+
+    /// CPU of all processes so far, and memory of the present one; `None` when none was ever seen.
+    pub(crate) fn look(&self) -> Option<Sample> {
+        let watched = &mut *self.lock();
+        if let Some(seen) = look(watched.pid()) {
+            watched.rss_bytes_max = watched.rss_bytes_max.max(seen.rss_bytes);
+            let present = watched.present.get_or_insert_default();
+            (present.cpu, present.rss_bytes) = (seen.cpu, seen.rss_bytes);
+        } else if let Some(present) = &mut watched.present {
+            present.rss_bytes = 0;
+        }
+        watched.total()
+    }
+
+    /// Everything about them, as [`Self::look`].
+    pub(crate) fn look_closely(&self) -> Option<Sample> {
+        let (pid, http) = {
+            let watched = self.lock();
+            (watched.pid(), watched.http.clone())
+        };
+        // A node that stalls answers late: others may look meanwhile.
+        let seen = look_closely(pid, http.as_deref());
+        let watched = &mut *self.lock();
+        if let Some(seen) = seen.filter(|_| pid == watched.pid()) {
+            watched.rss_bytes_max = watched.rss_bytes_max.max(seen.rss_bytes);
+            watched.present = Some(seen);
+        }
+        watched.total()
+    }
+
+    /// Forgets the largest memory seen so far.
+    pub(crate) fn begin(&self) {
+        self.lock().rss_bytes_max = 0;
+    }
+
+    /// What lies between two looks.
+    pub(crate) fn between(&self, from: &Sample, to: &Sample) -> BrokerUse {
+        let watched = self.lock();
+        between(watched.pids.clone(), from, to, watched.rss_bytes_max)
+    }
+}
+
+impl Watched {
+    fn pid(&self) -> i32 {
+        *self.pids.last().expect("there is one from the beginning")
+    }
+
+    fn total(&self) -> Option<Sample> {
+        let mut total = self.ended.clone();
+        match (&self.present, self.pids.len()) {
+            (Some(present), _) => total.add(present.clone()),
+            (None, 1) => return None,
+            (None, _) => {}
+        }
+        Some(total)
+    }
+}
 
 /// A process at one moment.
 #[derive(Clone, Debug, Default)]
@@ -25,8 +131,24 @@ pub(crate) struct Sample {
     metrics: BTreeMap<String, f64>,
 }
 
+impl Sample {
+    /// Adds what its successor used. Memory is the successor's.
+    fn add(&mut self, next: Self) {
+        self.cpu += next.cpu;
+        self.rss_bytes = next.rss_bytes;
+        self.switches_voluntary += next.switches_voluntary;
+        self.switches_forced += next.switches_forced;
+        for (name, value) in next.io {
+            *self.io.entry(name).or_default() += value;
+        }
+        for (name, value) in next.metrics {
+            *self.metrics.entry(name).or_default() += value;
+        }
+    }
+}
+
 /// CPU time and memory of a process; `None` when there is none.
-pub(crate) fn look(pid: i32) -> Option<Sample> {
+fn look(pid: i32) -> Option<Sample> {
     let clock = nix::time::clock_getcpuclockid(Pid::from_raw(pid)).ok()?;
     let cpu = Duration::from(clock.now().ok()?);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -36,7 +158,7 @@ pub(crate) fn look(pid: i32) -> Option<Sample> {
 }
 
 /// Everything about a process, and what its HTTP listener says.
-pub(crate) fn look_closely(pid: i32, http: Option<&str>) -> Option<Sample> {
+fn look_closely(pid: i32, http: Option<&str>) -> Option<Sample> {
     let mut sample = look(pid)?;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
         let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
@@ -59,15 +181,15 @@ fn field(status: &str, name: &str) -> Option<u64> {
     value.split_whitespace().next()?.parse().ok()
 }
 
-/// What lies between two looks at one process.
-pub(crate) fn between(pid: i32, from: &Sample, to: &Sample, rss_bytes_max: u64) -> BrokerUse {
+/// What lies between two looks at one broker.
+fn between(pids: Vec<i32>, from: &Sample, to: &Sample, rss_bytes_max: u64) -> BrokerUse {
     let io = |name: &str| Some(to.io.get(name)?.saturating_sub(*from.io.get(name)?));
     let moved = |(name, value): (&String, &f64)| {
         let difference = value - from.metrics.get(name).copied().unwrap_or(0.0);
         (difference != 0.0).then(|| (name.clone(), difference))
     };
     BrokerUse {
-        pid,
+        pids,
         cpu: to.cpu.saturating_sub(from.cpu),
         rss_bytes: to.rss_bytes,
         rss_bytes_max: rss_bytes_max.max(to.rss_bytes),
@@ -120,6 +242,8 @@ pub(crate) fn own_cpu() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -131,12 +255,39 @@ mod tests {
             sum = sum.wrapping_add(1);
         }
         let after = look_closely(pid, None).expect("it is this one");
-        let used = between(pid, &before, &after, 0);
+        let used = between(vec![pid], &before, &after, 0);
         assert!(Duration::from_millis(20) <= used.cpu, "{used:?}");
         assert!(0 < used.rss_bytes && used.rss_bytes <= used.rss_bytes_max);
         assert!(used.read_calls.is_some_and(|calls| 0 < calls), "it read /proc");
         assert!(!own_threads().is_empty());
         assert!(look(i32::MAX).is_none());
+    }
+
+    #[test]
+    fn successive_processes_add_up() {
+        let busy = || Command::new("sh").args(["-c", "while :; do :; done"]).spawn().expect("a shell");
+        let until = |broker: &BrokerProcess, cpu: Duration| {
+            while broker.look().expect("it was seen").cpu < cpu {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        let mut first = busy();
+        let broker = BrokerProcess::new(first.id() as i32, None);
+        let from = broker.look_closely().expect("it runs");
+        until(&broker, from.cpu + Duration::from_millis(30));
+        broker.on_ending();
+        first.kill().and_then(|()| first.wait()).expect("ended");
+        let down = broker.look().expect("what it used is known");
+        assert!(from.cpu + Duration::from_millis(30) <= down.cpu && down.rss_bytes == 0, "{down:?}");
+        let mut second = busy();
+        broker.on_started(second.id() as i32);
+        until(&broker, down.cpu + Duration::from_millis(30));
+        let to = broker.look_closely().expect("it runs");
+        second.kill().and_then(|()| second.wait()).expect("ended");
+        let used = broker.between(&from, &to);
+        assert_eq!(used.pids.len(), 2);
+        assert!(Duration::from_millis(60) <= used.cpu, "{used:?}");
+        assert!(used.read_calls >= Some(0) && 0 < used.rss_bytes, "{used:?}");
     }
 
     #[test]

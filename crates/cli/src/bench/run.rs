@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use loadgen::driver::{System, TargetSpec};
 use loadgen::outcome::{Latencies, Severity};
-use loadgen::{Outcome, RunOptions, judge};
+use loadgen::{BrokerProcess, Outcome, RunOptions, judge};
 
 use super::measure::{Measure, Plan, TARGETS_HELP};
 use crate::failure::{Code, Failure};
@@ -63,12 +63,16 @@ impl Run {
             targets,
             repeats: self.repeat,
             options: RunOptions {
-                broker_pids: self.broker_pid.clone(),
-                broker_http: self.broker_http.clone(),
+                brokers: self.brokers_watched(),
                 keep_topics: self.keep_topics,
                 ..RunOptions::default()
             },
         })
+    }
+
+    fn brokers_watched(&self) -> Vec<BrokerProcess> {
+        let http = self.broker_http.iter().cloned().map(Some).chain(std::iter::repeat(None));
+        self.broker_pid.iter().zip(http).map(|(pid, http)| BrokerProcess::new(*pid, http)).collect()
     }
 }
 
@@ -169,7 +173,7 @@ pub(crate) fn table(outcome: &Outcome) -> String {
             "broker",
             format!(
                 "pid {}: {:.1} us of CPU a request, {:.0} us a MiB, {:.0} MiB resident",
-                broker.pid,
+                broker.pids.iter().map(i32::to_string).collect::<Vec<_>>().join(", then "),
                 us / batches.requests.max(1) as f64,
                 us / mib(outcome.acked.bytes as f64).max(f64::MIN_POSITIVE),
                 mib(broker.rss_bytes as f64)

@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::RunningNode;
 use crate::suite::{Fault, FaultKind};
+use crate::watch::BrokerProcess;
 
 /// How often it is looked whether the run is over.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -25,11 +26,17 @@ pub fn check(faults: &[Fault], nodes: usize) -> Result<(), String> {
     }
 }
 
-/// Does what the faults say, each at its time after now, until `over`. Returns what was done, in words.
+/// Does what the faults say, each at its time after now, until `over`, and tells `watched`, one for each node, which
+/// process is a node's now. Returns what was done, in words.
 ///
 /// # Errors
 /// There is no such node, or it does not come up again.
-pub fn inject(nodes: &mut [RunningNode], faults: &[Fault], over: &AtomicBool) -> Result<Vec<String>, String> {
+pub fn inject(
+    nodes: &mut [RunningNode],
+    watched: &[BrokerProcess],
+    faults: &[Fault],
+    over: &AtomicBool,
+) -> Result<Vec<String>, String> {
     let began = Instant::now();
     let mut done = Vec::new();
     check(faults, nodes.len())?;
@@ -38,7 +45,10 @@ pub fn inject(nodes: &mut [RunningNode], faults: &[Fault], over: &AtomicBool) ->
         if !wait(began + fault.at, over) {
             break;
         }
-        let process = &mut node.process;
+        let (process, watched) = (&mut node.process, &watched[fault.node as usize - 1]);
+        if fault.kind != FaultKind::Pause {
+            watched.on_ending();
+        }
         let word = match fault.kind {
             FaultKind::Restart => {
                 process.stop();
@@ -60,15 +70,11 @@ pub fn inject(nodes: &mut [RunningNode], faults: &[Fault], over: &AtomicBool) ->
             FaultKind::Restart | FaultKind::Kill => {
                 process.stop();
                 process.start_again().map_err(|error| format!("node {} does not start again: {error}", fault.node))?;
+                watched.on_started(process.pid() as i32);
             }
         }
-        // CPU and memory are counted from one look at a process to the next, and this is another process now.
-        let uncounted = match fault.kind {
-            FaultKind::Pause => "",
-            FaultKind::Restart | FaultKind::Kill => "; what this node used is not counted",
-        };
         done.push(format!(
-            "node {} was {word} {} s into each run, for {} s{uncounted}",
+            "node {} was {word} {} s into each run, for {} s",
             fault.node,
             fault.at.as_secs_f64(),
             fault.down.as_secs_f64()

@@ -95,12 +95,6 @@ impl RunningNode {
 }
 
 impl Running {
-    /// Processes of its nodes; none for a broker that ran already.
-    #[must_use]
-    pub fn pids(&self) -> Vec<u32> {
-        self.nodes.iter().map(RunningNode::pid).collect()
-    }
-
     /// Whether all of its nodes run.
     ///
     /// # Errors

@@ -83,7 +83,7 @@ pub(crate) fn outcome(cost: u64) -> Outcome {
         }],
     });
     outcome.brokers = vec![BrokerUse {
-        pid: 1,
+        pids: vec![1],
         cpu: Duration::from_millis(500 * cost),
         rss_bytes: 40 << 20,
         rss_bytes_max: (40 << 20) * cost,
