@@ -88,6 +88,9 @@ fn every_question_has_its_file() {
             has(1, System::Ringlog) && has(1, System::Kafka) && has(3, System::Kafka)
         }),
         ("soak", |suite| matches!(suite.cells[0].workload.load, Load::Soak(_))),
+        ("knee-low", |suite| {
+            every(suite, |w| w.load.rate().map_or(0, |rate| rate.messages_per_s as u32), &[10_000, 30_000])
+        }),
         ("knee", |suite| matches!(suite.cells[0].workload.load, Load::Sweep(_))),
     ];
     let suites = suites();

@@ -61,24 +61,36 @@ impl<'a> Found<'a> {
     }
 }
 
-/// What a results folder says of a broker, from its first target that was measured: the medians of its runs.
+/// What a results folder says of a broker, from its first target that was measured with all its cells: the medians of their
+/// runs.
+///
+/// A broker uses some CPU at rest, and what a message costs falls with the rate: the more requests there are, the more of
+/// them meet in one turn. Where open-loop runs at different rates are there, a line through them tells the two apart:
+///
+/// ```text
+/// cores used = cores at rest + rate · CPU of one more message
+/// ```
+/// 0.25 cores at 10,000/s and 0.45 at 30,000/s: 10 us a message and 0.15 cores at rest, so one core carries 85,000/s. One
+/// rate alone says 25 us a message, and 40,000/s.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Measured {
     /// Cores that the broker had.
     pub cores: f64,
     /// Whether it had them for itself.
     pub is_pinned: bool,
-    /// Broker CPU of one message, its reading included.
+    /// Broker CPU of one more message, its reading included; of a single rate all CPU over all messages.
     pub cpu_ns_per_message: Option<f64>,
+    /// Cores that the broker uses whatever the rate; 0 where only one rate was measured.
+    pub cores_at_rest: f64,
     /// Bytes that a log holds of one message, its share of the batch's header included.
     pub stored_bytes_per_message: f64,
     /// Messages in one batch.
     pub batch_messages: f64,
     /// How often each message was read.
     pub fan_out: f64,
-    /// Messages acked a second.
+    /// Messages acked a second; of several rates the highest.
     pub messages_per_s: f64,
-    /// Partitions that they went to.
+    /// Partitions that they went to; `None` where that is not one number.
     pub partitions: Option<u64>,
     /// The highest rate that kept its latency, of a sweep that went on to one that did not.
     pub knee_messages_per_s: Option<f64>,
@@ -91,24 +103,32 @@ impl Measured {
     #[must_use]
     pub fn of(summary: &Summary) -> Option<Self> {
         let target: &TargetSummary = summary.targets.iter().find(|target| !target.runs.is_empty())?;
-        let runs: Vec<&Run> = target.runs.iter().filter(|run| 0 < run.acked_messages).collect();
+        // A matrix has a row for each of its cells, whose labels begin with the target's.
+        let is_same = |other: &&TargetSummary| {
+            (&other.system, &other.cpus, &other.durability, &other.config, other.replication_factor)
+                == (&target.system, &target.cpus, &target.durability, &target.config, target.replication_factor)
+        };
+        let cells = summary.targets.iter().filter(is_same);
+        let runs: Vec<&Run> = cells.flat_map(|cell| &cell.runs).filter(|run| 0 < run.acked_messages).collect();
+        let cpu = cpu_line(&runs, summary.workload.mode == "open");
         let of = |value: &dyn Fn(&Run) -> Option<f64>| median(runs.iter().filter_map(|run| value(run)).collect());
         let raw: Option<RawWorkload> = toml::from_str(&summary.workload.toml).ok();
-        let topics = raw.and_then(|raw| raw.topics).unwrap_or_default();
+        let topics = raw.map(|raw| raw.topics.unwrap_or_default());
         Some(Self {
             cores: if target.cpus.is_empty() { f64::from(summary.machine.cpus) } else { target.cpus.len() as f64 },
             is_pinned: !target.cpus.is_empty(),
-            cpu_ns_per_message: of(&|run| {
-                run.broker.as_ref().map(|broker| broker.cpu_ns_per_message as f64).filter(|ns| 0.0 < *ns)
-            }),
+            cpu_ns_per_message: cpu.map(|(ns, _)| ns),
+            cores_at_rest: cpu.map_or(0.0, |(_, cores)| cores),
             stored_bytes_per_message: of(&|run| {
                 let messages = run.batch_messages_mean_milli as f64 / 1000.0;
                 (0.0 < messages).then(|| run.batch_bytes_mean as f64 / messages)
             })?,
             batch_messages: of(&|run| Some(run.batch_messages_mean_milli as f64 / 1000.0))?,
             fan_out: of(&|run| Some(run.consumed_messages as f64 / run.acked_messages as f64))?.round(),
-            messages_per_s: of(&|run| Some(run.acked_messages_per_s as f64))?,
-            partitions: topics.name.is_none().then(|| topics.count.unwrap_or(1) * topics.partitions.unwrap_or(1)),
+            messages_per_s: runs.iter().map(|run| run.acked_messages_per_s as f64).reduce(f64::max)?,
+            partitions: topics
+                .filter(|topics| topics.name.is_none())
+                .map(|topics| topics.count.unwrap_or(1) * topics.partitions.unwrap_or(1)),
             knee_messages_per_s: of(&|run| {
                 run.knee_messages_per_s.filter(|_| !run.is_knee_open()).map(|rate| rate as f64)
             }),
@@ -119,8 +139,34 @@ impl Measured {
     /// `C` of that broker: what its cores take when they do nothing else.
     #[must_use]
     pub fn cpu_messages_per_s(&self) -> Option<f64> {
-        self.cpu_ns_per_message.map(|ns| self.cores * 1e9 / ns)
+        self.cpu_ns_per_message.map(|ns| (self.cores - self.cores_at_rest).max(0.0) * 1e9 / ns)
     }
+}
+
+/// CPU of one more message in nanoseconds, and cores used at rest: the line through the runs, where they were `paced` at
+/// rates that differ by half or more and the line rises from at least nothing; else the median of CPU over messages.
+fn cpu_line(runs: &[&Run], paced: bool) -> Option<(f64, f64)> {
+    let points: Vec<(f64, f64)> = runs
+        .iter()
+        .filter_map(|run| {
+            let (rate, ns) = (run.acked_messages_per_s as f64, run.broker.as_ref()?.cpu_ns_per_message as f64);
+            (0.0 < ns).then_some((rate, rate * ns / 1e9))
+        })
+        .collect();
+    let rates = || points.iter().map(|point| point.0);
+    let (low, high) = (rates().fold(f64::INFINITY, f64::min), rates().fold(0.0, f64::max));
+    if paced && low * 1.5 <= high {
+        let count = points.len() as f64;
+        let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
+        let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+        let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+        let slope = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum::<f64>() / spread;
+        let at_rest = y - slope * x;
+        if 0.0 < slope && 0.0 <= at_rest {
+            return Some((slope * 1e9, at_rest));
+        }
+    }
+    Some((median(points.iter().map(|(rate, cores)| cores / rate * 1e9).collect())?, 0.0))
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {
@@ -155,9 +201,10 @@ pub fn broker(given: &Given, found: &Found<'_>, cores: u32) -> Broker {
     };
     let cpu = found.results.and_then(|(name, results)| {
         let by = format!(
-            "{name}: {:.0} ns of CPU a message on {} cores, {:.0} B stored, {:.1} a batch, read {} times",
+            "{name}: {:.0} ns of CPU a message on {} cores, {:.2} cores at rest, {:.0} B stored, {:.1} a batch, read {} times",
             results.cpu_ns_per_message?,
             results.cores,
+            results.cores_at_rest,
             results.stored_bytes_per_message,
             results.batch_messages,
             results.fan_out
@@ -249,6 +296,7 @@ mod tests {
             cores: 2.0,
             is_pinned: true,
             cpu_ns_per_message: Some(2_000.0),
+            cores_at_rest: 0.0,
             stored_bytes_per_message: 1_100.0,
             batch_messages: 15.0,
             fan_out: 1.0,
@@ -304,6 +352,40 @@ mod tests {
         let knee = Measured { knee_messages_per_s: Some(70_000.0), ..load() };
         let found = Found { results: Some(("r", knee)), ..Found::default() };
         assert_eq!(super::broker(&Given::default(), &found, 8).partition_messages_per_s.value, 70_000.0);
+    }
+
+    /// A run that acked this many messages a second at so much CPU each.
+    fn run(acked_messages_per_s: u64, cpu_ns_per_message: u64) -> Run {
+        let mut run = sample::target("a", 1, 1).runs.remove(0);
+        run.acked_messages_per_s = acked_messages_per_s;
+        run.broker.as_mut().expect("it was watched").cpu_ns_per_message = cpu_ns_per_message;
+        run
+    }
+
+    #[test]
+    fn two_rates_tell_what_a_message_costs_from_what_the_broker_costs_at_rest() {
+        // 0.25 cores and 0.45.
+        let (low, high) = (run(10_000, 25_000), run(30_000, 15_000));
+        let (ns, at_rest) = cpu_line(&[&low, &high], true).expect("it was measured");
+        assert!((ns - 10_000.0).abs() < 1e-6 && (at_rest - 0.15).abs() < 1e-9, "{ns} {at_rest}");
+        let measured = Measured { cores: 1.0, cpu_ns_per_message: Some(ns), cores_at_rest: at_rest, ..load() };
+        assert!(measured.cpu_messages_per_s().is_some_and(|rate| (rate - 85_000.0).abs() < 1.0));
+        // One rate, rates that are nearly one, a sweep, or costs that rise: all CPU over all messages.
+        assert_eq!(cpu_line(&[&low], true), Some((25_000.0, 0.0)));
+        assert_eq!(cpu_line(&[&low, &run(12_000, 24_000)], true), Some((25_000.0, 0.0)));
+        assert_eq!(cpu_line(&[&low, &high], false), Some((25_000.0, 0.0)));
+        assert_eq!(cpu_line(&[&low, &run(30_000, 30_000)], true), Some((30_000.0, 0.0)));
+        assert_eq!(cpu_line(&[], true), None);
+    }
+
+    #[test]
+    fn cells_of_a_matrix_are_one_broker_and_of_no_one_number_of_partitions() {
+        let cell = |label, one: Run| TargetSummary { runs: vec![one], ..sample::target(label, 0, 1) };
+        let mut summary = sample::summary(vec![cell("a 1", run(10_000, 25_000)), cell("a 2", run(30_000, 15_000))]);
+        summary.workload.toml = format!("{}\n{}", sample::TOML, sample::TOML);
+        let measured = Measured::of(&summary).expect("runs");
+        assert!((measured.cores_at_rest - 0.15).abs() < 1e-9, "{measured:?}");
+        assert_eq!((measured.messages_per_s, measured.partitions), (30_000.0, None));
     }
 
     #[test]
