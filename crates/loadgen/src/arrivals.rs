@@ -5,6 +5,9 @@ use std::sync::Arc;
 use crate::clock::SECOND_NS;
 use crate::workload::{Arrivals, Keys};
 
+/// See [`Schedule::due_ns_after`].
+const LOOK_AHEAD: usize = 64;
+
 /// The schedule of one producer: uniform, the i-th message is due at `start + (i + shift) / rate`; Poisson, the gaps are
 /// exponential with mean `1 / rate`.
 #[derive(Clone, Debug)]
@@ -30,6 +33,19 @@ impl Schedule {
     /// When the next message is due.
     pub(crate) fn due_ns(&self) -> u64 {
         self.start_ns + (self.at * self.interval_ns) as u64
+    }
+
+    /// When the `count`-th message after the next is due, or one not so far away: of a Poisson schedule not more than
+    /// [`LOOK_AHEAD`] are looked at.
+    pub(crate) fn due_ns_after(&self, count: usize) -> u64 {
+        let at = match self.arrivals {
+            Arrivals::Uniform => self.at + count as f64,
+            Arrivals::Poisson => {
+                let mut rng = self.rng.clone();
+                self.at + (0..count.min(LOOK_AHEAD)).map(|_| gap(&mut rng)).sum::<f64>()
+            }
+        };
+        self.start_ns + (at * self.interval_ns) as u64
     }
 
     /// Goes on to the message after it.
@@ -102,6 +118,19 @@ mod tests {
         let dues = dues(Arrivals::Uniform, 1_000_001);
         assert_eq!(dues[..2], [251_000, 1_251_000]);
         assert_eq!(dues[1_000_000], 1_000_000 * 1_000_000 + 251_000);
+    }
+
+    #[test]
+    fn what_is_due_later_is_known_before_it_is_due() {
+        for arrivals in [Arrivals::Uniform, Arrivals::Poisson] {
+            let dues = dues(arrivals, LOOK_AHEAD + 1);
+            let schedule = Schedule::new(1_000, 1_000.0, arrivals, 0.25, 7);
+            for (count, due_ns) in dues.iter().enumerate() {
+                assert!(schedule.due_ns_after(count).abs_diff(*due_ns) <= 1, "{arrivals:?} {count}");
+            }
+        }
+        let poisson = Schedule::new(0, 1_000.0, Arrivals::Poisson, 0.0, 7);
+        assert_eq!(poisson.due_ns_after(1_000_000), poisson.due_ns_after(LOOK_AHEAD));
     }
 
     #[test]

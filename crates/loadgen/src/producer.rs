@@ -42,8 +42,8 @@ const CLIENT_ID: &str = "ringlog-bench";
 const ACK_TIMEOUT_MS: i32 = 30_000;
 /// Pause before a partition that failed is tried again.
 const RETRY_NS: u64 = 100_000_000;
-/// While batches wait for their linger, due messages are gathered this often and not one by one: a batch that fills up
-/// is noticed at most so much late.
+/// With keys, while batches wait for their linger, due messages are gathered this often and not one by one: a batch that
+/// fills up is noticed at most so much late.
 const GATHER_NS: u64 = 50_000;
 /// Pieces that one call of writev takes.
 const PIECES_MAX: usize = 64;
@@ -341,13 +341,36 @@ impl Producer {
         if let (Some(Pace::Open(schedule)), false) = (&self.pace, self.exhausted)
             && self.unsent_bytes < LOAD_UNSENT_BYTES_MAX
         {
-            let due_ns = schedule.due_ns();
-            wake_ns = if self.linger_ns == 0 { due_ns } else { due_ns.max(now_ns + GATHER_NS) };
+            wake_ns = self.gather_ns(schedule, now_ns);
         }
         if let Some(&(ready_ns, _)) = self.lingering.front() {
             wake_ns = wake_ns.min(ready_ns);
         }
         self.retrying.iter().map(|part| self.parts[*part].not_before_ns.max(now_ns + GATHER_NS)).fold(wake_ns, u64::min)
+    }
+
+    /// When messages are to be put into batches again. Not before something can be sent: whoever wakes up for each message
+    /// keeps the machine awake, and a broker beside it cheaper than it is.
+    fn gather_ns(&self, schedule: &Schedule, now_ns: u64) -> u64 {
+        let due_ns = schedule.due_ns();
+        if self.linger_ns == 0 {
+            return due_ns;
+        }
+        if self.shared.workload.messages.keys != Keys::None {
+            // Any batch may be the next that is full.
+            return due_ns.max(now_ns + GATHER_NS);
+        }
+        // Without keys one batch fills, or the first message of the next one begins to linger.
+        let templates = &self.shared.templates;
+        let open = self.parts[self.sticky].queue.back();
+        let room = open.map_or(0, |open| templates.records_max(open.variant) - open.dues_ns.len());
+        match room {
+            0 => {
+                let room = templates.records_max(self.variant_next % templates.variants());
+                schedule.due_ns_after(room - 1).min(due_ns + self.linger_ns)
+            }
+            _ => schedule.due_ns_after(room - 1),
+        }
     }
 
     fn look_for_leaders(&mut self) {
@@ -878,4 +901,46 @@ fn read_answer(body: &[u8], version: i16, correlation: i32) -> Result<ProduceRes
         return Err(format!("an answer to request {found} where {correlation} was due"));
     }
     ProduceResponse::decode(&mut reader, version).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::shared::Topic;
+    use crate::workload::Workload;
+
+    /// A producer of 1,000 messages a second in batches of some 16, whose leader it has no connection to.
+    fn producer(text: &str) -> (Producer, Bench) {
+        let text = format!(
+            "name = \"t\"\n[messages]\nsize_bytes = 1000\n{text}\n[producers]\nidempotence = false\nbatch_bytes = 16_384\n\
+             linger_ms = 50\n[load]\nrate = 1000\n"
+        );
+        let workload = Workload::parse(&text, Path::new(".")).expect("right");
+        let topic = Topic { name: "t".into(), id: types::TopicId::ZERO, first: 0, partitions: 1 };
+        let leaders = Leaders { nodes: vec!["127.0.0.1:1".to_owned()], of: vec![Some(0)] };
+        let shared = Arc::new(Shared::new(workload, 1, vec![topic], leaders, 9, false));
+        shared.marks.begin(0, 0, u64::MAX);
+        let bench = Bench::new(&shared);
+        (Producer::new(0, shared, None), bench)
+    }
+
+    #[test]
+    fn without_keys_it_sleeps_until_its_batch_is_full() {
+        let (mut producer, mut bench) = producer("");
+        let full = producer.shared.templates.records_max(0) as u64;
+        // Its first message is due at once and lingers for 50 ms; the batch is full before.
+        let wake_ns = producer.turn(0, &mut bench);
+        assert_eq!(wake_ns, (full - 1) * 1_000_000);
+        // The next one is seen when it is full too, or when its first message has lingered.
+        assert_eq!(producer.turn(wake_ns, &mut bench), (2 * full - 1) * 1_000_000);
+        assert_eq!(producer.appended, full);
+    }
+
+    #[test]
+    fn with_keys_any_batch_may_be_full() {
+        let (mut producer, mut bench) = producer("keys = \"random\"\nkey_count = 10");
+        assert_eq!(producer.turn(0, &mut bench), 1_000_000);
+    }
 }
