@@ -21,6 +21,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_group_reads_everything_once_while_members_share_it", a_group_reads_everything_once_while_members_share_it),
     ("idempotent_producers_outlive_a_killed_broker", idempotent_producers_outlive_a_killed_broker),
     ("a_backlog_is_built_and_drained", a_backlog_is_built_and_drained),
+    ("a_soak_says_whether_anything_rolled_and_was_deleted", a_soak_says_whether_anything_rolled_and_was_deleted),
     (
         "a_stopped_broker_shows_in_open_loop_and_hides_in_closed",
         a_stopped_broker_shows_in_open_loop_and_hides_in_closed,
@@ -156,6 +157,32 @@ fn a_backlog_is_built_and_drained() -> Result<(), String> {
     holds(5_000 < lag.messages_max && 1.0 < lag.seconds_max, || {
         format!("{} messages, {} s", lag.messages_max, lag.seconds_max)
     })
+}
+
+fn a_soak_says_whether_anything_rolled_and_was_deleted() -> Result<(), String> {
+    let mut node = Node::new(
+        Peer::Ringlog,
+        &scratch_dir("load").join("soak"),
+        &["log.retention.check.interval.ms=500", "log.initial.task.delay.ms=500"],
+    )
+    .map_err(|e| e.to_string())?;
+    node.start()?;
+    for (retention_ms, want) in [(2_000, "met"), (600_000, "not proven")] {
+        let text = format!(
+            "warmup_s = 0\nduration_s = 8\n[topics]\npartitions = 2\n\
+             configs = {{ \"segment.bytes\" = \"1048576\", \"retention.ms\" = \"{retention_ms}\" }}\n\
+             [load]\nmode = \"soak\"\nrate = 2000\n"
+        );
+        let outcome = drive(&node, &text)?;
+        sound("soak", &outcome)?;
+        let verdict = loadgen::judge(&outcome).ok_or("a soak has a verdict")?;
+        let said = || format!("retention {retention_ms} ms: {:?}: {verdict:?}", outcome.soak);
+        holds(verdict.met.to_string() == want, said)?;
+        // 16 MB into segments of one.
+        let soak = outcome.soak.ok_or("nobody looked at the logs")?;
+        holds(soak.partitions_rolled == 2 && (0 < soak.deleted_messages) == (want == "met"), said)?;
+    }
+    Ok(())
 }
 
 /// One second of 30 is 3.3 % of the messages due: p99 lies within them. Of a closed loop one request waits.

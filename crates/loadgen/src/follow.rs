@@ -163,7 +163,8 @@ pub(crate) async fn stretch(
     Ok(outcome)
 }
 
-async fn starts(ground: &Ground<'_>, places: &[TopicPartition], at: OffsetAt) -> Result<Vec<i64>, RunError> {
+/// Where the log of each place begins or ends.
+pub(crate) async fn starts(ground: &Ground<'_>, places: &[TopicPartition], at: OffsetAt) -> Result<Vec<i64>, RunError> {
     if !ground.client.any().await?.versions().contains_key(&wire::ApiKey::ListOffsets.code()) {
         // `floor` does not know it, and nobody reads from it.
         return Ok(vec![0; places.len()]);

@@ -29,6 +29,7 @@ pub mod results;
 mod run;
 pub mod session;
 mod shared;
+mod soak;
 pub mod stamp;
 pub mod stats;
 pub mod suite;

@@ -26,6 +26,8 @@ use crate::machine::{Machine, Storage};
 pub const FILE: &str = "ringlog-limits.json";
 /// See the module's text.
 pub const SCHEMA_VERSION: u32 = 1;
+/// What an ack in durable mode may take where it is said how many partitions a disk carries.
+pub const DURABLE_ACK_MS: u64 = 100;
 /// A limits file of more bytes is not one of ours.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Disks, and networks, that one file holds; the oldest go first.
@@ -172,6 +174,8 @@ pub struct Used {
     pub disk_write_bytes_per_s: f64,
     /// fdatasyncs; `None` where they were not counted.
     pub syncs_per_s: Option<f64>,
+    /// Acks waited for them.
+    pub is_durable: bool,
     /// Into the broker.
     pub net_in_bytes_per_s: f64,
     /// Out of the broker.
@@ -189,6 +193,8 @@ pub struct Reached {
     pub limit_per_s: u64,
     /// The ratio in percent. Above 100 where the page cache took what the disk had not yet.
     pub percent: f64,
+    /// Of `disk_sync` in durable mode: [`Disk::durable_partitions`] at [`DURABLE_ACK_MS`].
+    pub partitions_carried: Option<u64>,
 }
 
 impl Limits {
@@ -310,7 +316,13 @@ pub fn reached(disk: Option<&Disk>, network: Option<&Network>, used: &Used) -> V
     let mut add = |limit: &str, used_per_s: f64, limit_per_s: u64| {
         if 0 < limit_per_s && used_per_s.is_finite() {
             let percent = used_per_s / limit_per_s as f64 * 100.0;
-            all.push(Reached { limit: limit.to_owned(), used_per_s: used_per_s as u64, limit_per_s, percent });
+            all.push(Reached {
+                limit: limit.to_owned(),
+                used_per_s: used_per_s as u64,
+                limit_per_s,
+                percent,
+                partitions_carried: None,
+            });
         }
     };
     if let Some(disk) = disk {
@@ -322,6 +334,10 @@ pub fn reached(disk: Option<&Disk>, network: Option<&Network>, used: &Used) -> V
     if let Some(network) = network {
         add("net_in", used.net_in_bytes_per_s, network.sent.bytes_per_s);
         add("net_out", used.net_out_bytes_per_s, network.received.bytes_per_s);
+    }
+    let durable = disk.filter(|_| used.is_durable);
+    for row in all.iter_mut().filter(|row| row.limit == "disk_sync") {
+        row.partitions_carried = durable.map(|disk| disk.durable_partitions(DURABLE_ACK_MS));
     }
     all
 }
@@ -371,6 +387,9 @@ mod tests {
         let all = reached(Some(&disk), None, &used);
         let rows: Vec<(&str, f64)> = all.iter().map(|row| (row.limit.as_str(), row.percent)).collect();
         assert_eq!(rows, [("disk_write", 75.0), ("disk_sync", 50.0)]);
+        assert!(all.iter().all(|row| row.partitions_carried.is_none()), "no ack waited");
+        let durable = reached(Some(&disk), None, &Used { is_durable: true, ..used });
+        assert_eq!(durable.iter().map(|row| row.partitions_carried).collect::<Vec<_>>(), [None, Some(100)]);
         assert!(reached(None, None, &used).is_empty());
         let not_counted = Used { syncs_per_s: None, ..used };
         assert_eq!(reached(Some(&disk), None, &not_counted).len(), 1);

@@ -71,6 +71,8 @@ pub struct Outcome {
     pub backlog: Option<Backlog>,
     /// Of cold readers: how it went.
     pub cold: Option<Cold>,
+    /// Of a soak: whether segments rolled and were deleted.
+    pub soak: Option<Soak>,
     /// Of a sweep: every rate tried, in order. The rest of the outcome is the knee's (without one: the first step's).
     pub steps: Vec<Step>,
     /// Of a sweep: the highest rate that kept the latency, in messages per second.
@@ -109,6 +111,7 @@ impl Outcome {
             generator: Generator::default(),
             backlog: None,
             cold: None,
+            soak: None,
             steps: Vec::new(),
             knee: None,
             stored_bytes: None,
@@ -456,6 +459,19 @@ pub struct Cold {
     pub end_to_end_before: Quantiles,
     /// End-to-end latency of tail consumers meanwhile.
     pub end_to_end_during: Quantiles,
+}
+
+/// What happened to the logs in a soak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Soak {
+    /// Partitions of the run.
+    pub partitions: u64,
+    /// Those that were seen to roll a segment.
+    pub partitions_rolled: u64,
+    /// Those that retention took something of.
+    pub partitions_trimmed: u64,
+    /// How much it took: by how many offsets the logs' starts moved.
+    pub deleted_messages: u64,
 }
 
 /// One rate of a sweep.

@@ -20,6 +20,7 @@ use crate::options::RunOptions;
 use crate::outcome::{ClusterSeen, Finding, Outcome, Quantiles, Severity, Step, Window, messages_failed};
 use crate::preflight::{self, Facts};
 use crate::shared::{Leaders, Topic};
+use crate::soak;
 use crate::workload::{Load, Rate, Sweep, Workload};
 
 /// How long new topics may take to have leaders.
@@ -134,6 +135,14 @@ async fn run_on_ground(
         let ground = Ground { client, admin, options, topics, leaders, produce_version };
         match workload.load {
             Load::Sweep(sweep) => climb(&ground, workload, &sweep, run, progress).await,
+            Load::Soak(_) => {
+                let before = soak::Before::look(&ground).await?;
+                let mut outcome = stretch(&ground, workload, run, None, progress).await?;
+                // A cluster that does not tell has proven nothing, and the outcome is worth more than that.
+                let seen = before.until_now(&ground, &cluster, workload).await;
+                outcome.soak = Some(seen.unwrap_or_default());
+                Ok(outcome)
+            }
             _ => stretch(&ground, workload, run, None, progress).await,
         }
     }

@@ -24,7 +24,7 @@ use crate::summary::{
     series,
 };
 use crate::watch::BrokerProcess;
-use crate::workload::{Load, Rate, Workload};
+use crate::workload::{Durability, Load, Rate, Workload};
 
 /// What a session is to do.
 #[derive(Clone, Debug)]
@@ -440,6 +440,7 @@ fn reached(
     let used = Used {
         disk_write_bytes_per_s: written as f64 / seconds,
         syncs_per_s: syncs,
+        is_durable: outcome.workload.topics.durability == Durability::Durable,
         net_in_bytes_per_s: outcome.batches.bytes as f64 / seconds,
         // Batches go out as they came in, once for each group.
         net_out_bytes_per_s: outcome.batches.bytes as f64 * read_share / seconds,
@@ -459,6 +460,7 @@ fn reached(
             used_per_s: one.used_per_s,
             limit_per_s: one.limit_per_s,
             percent: one.percent.round() as u64,
+            partitions_carried: one.partitions_carried,
         })
         .collect())
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::machine::{Machine, Storage};
 use crate::outcome::{BrokerUse, Latencies, Outcome, Quantiles, is_failure, messages_failed};
 use crate::stats::Comparison;
-use crate::verdict::{self, Met};
+use crate::verdict;
 
 /// What [`Summary::schema`] says.
 pub const SCHEMA: &str = "ringlog.bench.summary";
@@ -106,6 +106,8 @@ pub struct Run {
     pub knee_messages_per_s: Option<u64>,
     pub backlog: Option<BacklogSummary>,
     pub cold_readers: Option<ColdSummary>,
+    #[serde(default)]
+    pub soak: Option<SoakSummary>,
     pub stored_bytes: Option<u64>,
 }
 
@@ -174,6 +176,8 @@ pub struct LimitReached {
     pub used_per_s: u64,
     pub limit_per_s: u64,
     pub percent: u64,
+    #[serde(default)]
+    pub partitions_carried: Option<u64>,
 }
 
 /// The load generator itself.
@@ -289,6 +293,16 @@ pub struct ColdSummary {
     pub produce_during: QuantilesSummary,
     pub end_to_end_before: QuantilesSummary,
     pub end_to_end_during: QuantilesSummary,
+}
+
+/// What happened to the logs in a soak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "every field is documented in results/SCHEMA.md, and a test holds the two together")]
+pub struct SoakSummary {
+    pub partitions: u64,
+    pub partitions_rolled: u64,
+    pub partitions_trimmed: u64,
+    pub deleted_messages: u64,
 }
 
 /// The comparison of two targets in one metric.
@@ -438,12 +452,12 @@ impl From<&verdict::Verdict> for VerdictSummary {
             required: row.required,
             actual: row.actual,
             verdict: row.met.to_string(),
-            is_met: row.met != Met::Not,
+            is_met: row.met.is_met(),
         });
         Self {
             tier: verdict.tier.clone(),
             verdict: verdict.met.to_string(),
-            is_met: verdict.met != Met::Not,
+            is_met: verdict.met.is_met(),
             rows: rows.collect(),
             spoiled: verdict.spoiled.clone(),
             notes: verdict.notes.clone(),
@@ -596,6 +610,12 @@ impl Run {
                 produce_during: cold.produce_during.into(),
                 end_to_end_before: cold.end_to_end_before.into(),
                 end_to_end_during: cold.end_to_end_during.into(),
+            }),
+            soak: outcome.soak.map(|soak| SoakSummary {
+                partitions: soak.partitions,
+                partitions_rolled: soak.partitions_rolled,
+                partitions_trimmed: soak.partitions_trimmed,
+                deleted_messages: soak.deleted_messages,
             }),
             stored_bytes: outcome.stored_bytes,
         }

@@ -20,7 +20,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{Latencies, Outcome, messages_failed};
+use crate::outcome::{Latencies, Outcome, Soak, messages_failed};
 
 /// Growth of the lag that counts as none: this share of the messages acked.
 const LAG_GROWTH_SHARE_MAX: f64 = 0.01;
@@ -195,8 +195,18 @@ pub enum Met {
     Full,
     /// By a run that stands for this many times its size.
     AtScale(f64),
+    /// By a soak in which nothing was seen to roll or to be deleted: what it is for may not have happened.
+    NotProven,
     /// Not.
     Not,
+}
+
+impl Met {
+    /// Fully, or at a scale.
+    #[must_use]
+    pub fn is_met(self) -> bool {
+        matches!(self, Self::Full | Self::AtScale(_))
+    }
 }
 
 impl fmt::Display for Met {
@@ -204,6 +214,7 @@ impl fmt::Display for Met {
         match self {
             Self::Full => f.write_str("met"),
             Self::AtScale(scale) => write!(f, "met at scale 1/{scale}"),
+            Self::NotProven => f.write_str("not proven"),
             Self::Not => f.write_str("not met"),
         }
     }
@@ -227,7 +238,7 @@ pub struct RowVerdict {
 pub struct Verdict {
     /// The tier's name.
     pub tier: Option<String>,
-    /// The worst of all rows: not met, else met at the largest scale, else met.
+    /// The worst of all rows: not met, else (of a soak) not proven, else met at the largest scale, else met.
     pub met: Met,
     /// Row by row.
     pub rows: Vec<RowVerdict>,
@@ -237,11 +248,11 @@ pub struct Verdict {
     pub notes: Vec<String>,
 }
 
-/// Holds an outcome against its workload's targets; `None` when there are none.
+/// Holds an outcome against its workload's targets; `None` when there are none, and it is no soak.
 #[must_use]
 pub fn judge(outcome: &Outcome) -> Option<Verdict> {
     let targets = &outcome.workload.targets;
-    if targets.rows.is_empty() {
+    if targets.rows.is_empty() && outcome.soak.is_none() {
         return None;
     }
     // A bound on latency that was kept under a hundredth of the load was kept at scale 1/100.
@@ -261,14 +272,39 @@ pub fn judge(outcome: &Outcome) -> Option<Verdict> {
     if 0 < failed && rows.iter().any(|row| matches!(row.target.row, Row::ProduceP99Ms | Row::ProduceP999Ms)) {
         notes.push(format!("{failed} messages failed: they count as slower than every message acked"));
     }
-    let worst = |worst, row: &RowVerdict| match (worst, row.met) {
+    let mut met = rows.iter().fold(Met::Full, |worst, row| worse(worst, row.met));
+    if let Some(soak) = &outcome.soak {
+        let (unproven, said) = prove(soak);
+        notes.push(said);
+        met = worse(met, if unproven { Met::NotProven } else { Met::Full });
+    }
+    if !spoiled.is_empty() {
+        met = Met::Not;
+    }
+    Some(Verdict { tier: targets.tier.clone(), met, rows, spoiled, notes })
+}
+
+fn worse(a: Met, b: Met) -> Met {
+    match (a, b) {
         (Met::Not, _) | (_, Met::Not) => Met::Not,
+        (Met::NotProven, _) | (_, Met::NotProven) => Met::NotProven,
         (Met::AtScale(a), Met::AtScale(b)) => Met::AtScale(a.max(b)),
         (Met::AtScale(scale), Met::Full) | (Met::Full, Met::AtScale(scale)) => Met::AtScale(scale),
         (Met::Full, Met::Full) => Met::Full,
-    };
-    let met = if spoiled.is_empty() { rows.iter().fold(Met::Full, worst) } else { Met::Not };
-    Some(Verdict { tier: targets.tier.clone(), met, rows, spoiled, notes })
+    }
+}
+
+/// Whether a soak has not shown what it is for, and what it has shown.
+fn prove(soak: &Soak) -> (bool, String) {
+    let Soak { partitions, partitions_rolled, partitions_trimmed, deleted_messages } = soak;
+    let seen = format!(
+        "segments rolled in {partitions_rolled} of {partitions} partitions, retention took {deleted_messages} messages of \
+         {partitions_trimmed}"
+    );
+    match *partitions_rolled == 0 || *partitions_trimmed == 0 {
+        true => (true, format!("not proven: {seen}; a longer run, smaller segments or a shorter retention show both")),
+        false => (false, seen),
+    }
 }
 
 fn judge_row(target: &Target, load_scale: f64, outcome: &Outcome) -> RowVerdict {
@@ -401,6 +437,26 @@ mod tests {
             "more than one in a hundred has no latency"
         );
         assert_eq!(verdict.notes, ["20 messages failed: they count as slower than every message acked"]);
+    }
+
+    #[test]
+    fn a_soak_in_which_nothing_was_rolled_or_deleted_proves_nothing() {
+        let soak = |partitions_rolled, partitions_trimmed| {
+            let deleted_messages = partitions_trimmed * 100;
+            Some(Soak { partitions: 4, partitions_rolled, partitions_trimmed, deleted_messages })
+        };
+        let verdict = |target: &str, soak| {
+            let verdict = judge(&Outcome { soak, ..outcome(target) }).expect("a soak has one");
+            (verdict.met.to_string(), verdict.met.is_met(), verdict.notes.join(" "))
+        };
+        for (rolled, trimmed, want) in [(0, 0, "not proven"), (4, 0, "not proven"), (2, 1, "met")] {
+            for target in ["messages_per_s = { min = 1000 }", ""] {
+                let (said, is_met, notes) = verdict(target, soak(rolled, trimmed));
+                assert_eq!((said.as_str(), is_met), (want, want == "met"), "{notes}");
+                assert!(notes.contains(&format!("rolled in {rolled} of 4")), "{notes}");
+            }
+        }
+        assert_eq!(verdict("messages_per_s = { min = 2000 }", soak(0, 0)).0, "not met");
     }
 
     #[test]

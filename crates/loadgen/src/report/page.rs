@@ -6,6 +6,7 @@ use super::Results;
 use super::chart::{Chart, Line, Scale, draw, series_background, series_colour};
 use super::format::{bytes, count, duration_text, grouped, latency, three};
 use super::html::escape;
+use crate::limits::DURABLE_ACK_MS;
 use crate::outcome::messages_failed;
 use crate::stats::{self, Verdict};
 use crate::summary::{
@@ -814,6 +815,7 @@ fn is_size(row: &str) -> bool {
 
 fn chip_class(is_met: bool, verdict: &str) -> &'static str {
     match (is_met, verdict) {
+        (false, "not proven") => "warn",
         (false, _) => "bad",
         (true, "met") => "good",
         (true, _) => "warn",
@@ -931,13 +933,17 @@ fn limits(out: &mut String, rows: &[Row<'_>]) {
         return;
     }
     out.push_str("<h2>Beside the machine's limits</h2>\n<div class=\"scroll\"><table class=\"limits\"><thead><tr><th>target</th><th class=\"left\">limit</th><th>the run</th><th>the machine</th><th class=\"left\">reached</th></tr></thead><tbody>\n");
-    let mut entry = |row: &Row<'_>, limit: &str, used: f64, most: f64| {
+    let mut entry = |row: &Row<'_>, limit: &str, used: f64, most: f64, carried: Option<u64>| {
         let is_bytes = matches!(limit, "disk_write" | "net_in" | "net_out");
         let text = |value: f64| if is_bytes { format!("{}/s", bytes(value)) } else { format!("{}/s", count(value)) };
         let percent = if most > 0.0 { used / most * 100.0 } else { 0.0 };
+        let carried = carried.map_or_else(String::new, |partitions| {
+            let partitions = count(partitions as f64);
+            format!("<small>carries {partitions} busy partitions at {DURABLE_ACK_MS} ms an ack</small>")
+        });
         let _ = writeln!(
             out,
-            "<tr><td>{}{}</td><td class=\"left\">{}</td><td>{}</td><td>{}</td><td class=\"left\">{} %<span class=\"meter\"><i style=\"width:{:.0}%;background:{}\"></i></span></td></tr>",
+            "<tr><td>{}{}</td><td class=\"left\">{}</td><td>{}</td><td>{}{carried}</td><td class=\"left\">{} %<span class=\"meter\"><i style=\"width:{:.0}%;background:{}\"></i></span></td></tr>",
             row.key(),
             escape(&row.label),
             escape(limit_name(limit)),
@@ -951,10 +957,10 @@ fn limits(out: &mut String, rows: &[Row<'_>]) {
     for row in &run {
         let Some(first) = row.target.runs.first() else { continue };
         for limit in &first.limits {
-            entry(row, &limit.limit, limit.used_per_s as f64, limit.limit_per_s as f64);
+            entry(row, &limit.limit, limit.used_per_s as f64, limit.limit_per_s as f64, limit.partitions_carried);
         }
         if let Some(ceiling) = first.generator.ceiling_messages_per_s {
-            entry(row, "generator_ceiling", first.acked_messages_per_s as f64, ceiling as f64);
+            entry(row, "generator_ceiling", first.acked_messages_per_s as f64, ceiling as f64, None);
         }
     }
     for row in &run {

@@ -113,8 +113,13 @@ pub(crate) fn outcome(cost: u64) -> Outcome {
 
 pub(crate) fn target(label: &str, runs: u32, cost: u64) -> TargetSummary {
     let outcome = outcome(cost);
-    let limit =
-        LimitReached { limit: "disk_write".into(), used_per_s: 10_400_000, limit_per_s: 500_000_000, percent: 2 };
+    let limit = LimitReached {
+        limit: "disk_write".into(),
+        used_per_s: 10_400_000,
+        limit_per_s: 500_000_000,
+        percent: 2,
+        partitions_carried: None,
+    };
     let limits = Ok(vec![limit]);
     let runs = (0..runs).map(|index| {
         let mut run = Run::of(&outcome, limits.clone());
