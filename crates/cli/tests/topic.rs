@@ -17,8 +17,14 @@ struct Cluster {
 
 impl Cluster {
     fn start(test: &str) -> Self {
+        Self::start_with(test, &[])
+    }
+
+    fn start_with(test: &str, overrides: &[&str]) -> Self {
         let folder = Folder::new(test);
-        let node = Running::start(&folder, &ANY_PORT, &[]);
+        let mut arguments = ANY_PORT.to_vec();
+        arguments.extend(overrides.iter().flat_map(|each| ["--override", each]));
+        let node = Running::start(&folder, &arguments, &[]);
         let address = node.word_after("told to connect to ");
         Self { folder, address, _node: node }
     }
@@ -123,6 +129,29 @@ fn topics_are_made_listed_described_changed_and_deleted() {
     cluster.fails(3, &["topic", "delete", "orders", "--yes"]);
     assert!(cluster.ok(&["topic", "delete", "orders", "clicks", "--yes", "--if-exists"]).contains("does not exist"));
     assert_eq!(cluster.ok(&["topic", "list"]), "topic\tpartitions\treplicas\n");
+}
+
+#[test]
+fn growth_counts_what_retention_deletes_meanwhile() {
+    let cluster = Cluster::start_with("growth", &["log.retention.check.interval.ms=100"]);
+    cluster.ok(&["topic", "create", "orders", "-p", "1", "-c", "retention.ms=1000"]);
+    // Of 2017: each batch is due when it comes.
+    let line = format!("{{\"timestamp\":1500000000000,\"value\":\"{}\"}}\n", "x".repeat(50_000));
+    std::fs::write(cluster.folder.join("old.jsonl"), line.repeat(10)).expect("written");
+    let described = std::thread::scope(|scope| {
+        let measured = scope.spawn(|| cluster.json(&["topic", "describe", "orders", "--skew", "--interval", "2s"]));
+        while !measured.is_finished() {
+            cluster.ok(&["produce", "-t", "orders", "-J", "-l", "old.jsonl"]);
+        }
+        measured.join().expect("described")
+    });
+    let partition = &described["topics"][0]["partitions"][0];
+    let number = |name: &str| partition[name].as_u64().unwrap_or_else(|| panic!("{name}: {described:#}"));
+    assert!(0 < number("log_start_offset"), "nothing was deleted: {described:#}");
+    // The offsets and the bytes are not of the same instant.
+    let (bytes, records) = (number("appended_bytes_per_s"), number("appended_records_per_s"));
+    assert!(0 < records && records * 50_000 / 2 < bytes && bytes < records * 50_000 * 2, "{described:#}");
+    assert_eq!(described["topics"][0]["skew"]["appended_percent"], 100, "{described:#}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! How fast a log grows: what retention by size needs to say when it will reach a segment.
+//! How fast a log grows: what retention by size needs to say when it will reach a segment; and how much came in all.
 
 use types::Now;
 
@@ -33,16 +33,23 @@ pub(crate) struct AppendRate {
     /// The minute of the newest bucket.
     minute: u64,
     buckets: [u64; BUCKETS],
+    total_bytes: u64,
 }
 
 impl AppendRate {
     pub(crate) fn new(now: Now) -> Self {
-        Self { began_ns: now.monotonic_ns, minute: now.monotonic_ns / MINUTE_NS, buckets: [0; BUCKETS] }
+        Self { began_ns: now.monotonic_ns, minute: now.monotonic_ns / MINUTE_NS, buckets: [0; BUCKETS], total_bytes: 0 }
     }
 
     pub(crate) fn add(&mut self, now: Now, bytes: u64) {
         self.advance(now.monotonic_ns / MINUTE_NS);
         self.buckets[self.minute as usize % BUCKETS] += bytes;
+        self.total_bytes += bytes;
+    }
+
+    /// All that was added.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        self.total_bytes
     }
 
     /// The last five minutes and the begun one. A log opened less than a minute ago counts as one of a minute, so that
@@ -86,6 +93,7 @@ mod tests {
         assert_eq!(rate.growth(at(100_000)).bytes, 0);
         rate.add(at(100_000), 1);
         assert_eq!(rate.growth(at(100_000)).bytes, 1);
+        assert_eq!(rate.total_bytes(), 901, "the total forgets nothing");
     }
 
     #[test]

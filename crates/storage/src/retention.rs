@@ -141,6 +141,12 @@ impl PartitionLog {
     pub fn growth(&self, now: Now) -> Growth {
         self.append_rate.growth(now)
     }
+
+    /// Bytes appended since the log was opened, those that are deleted by now among them.
+    #[must_use]
+    pub fn appended_bytes(&self) -> u64 {
+        self.append_rate.total_bytes()
+    }
 }
 
 /// What one must know to foresee what a policy will do.

@@ -14,7 +14,7 @@
 //! ReadPositions: count (4B) | count times: partition (4B) | offset (8B)
 //! LogFacts:      log start (8B) | log end (8B) | recovery point (8B) | bytes appended (8B) | in milliseconds (8B)
 //!                | next deletable segment: base offset (8B) | bytes (8B) | can go at (8B) | bytes until it goes by size (8B)
-//!                | why it is kept (1B)
+//!                | why it is kept (1B) | bytes appended since the log was opened (8B)
 //! Unreads:       count (4B) | count times: offset (8B) | bytes (8B) | timestamp (8B) | kept until (8B) | goes by (1B)
 //! ```
 //! Numbers are big-endian, -1 is none, times are milliseconds since the epoch. A value may grow at its end: a reader
@@ -54,6 +54,8 @@ pub struct LogFacts {
     pub appended_ms: u64,
     /// The oldest segment and what keeps it.
     pub next_deletable: NextDeletable,
+    /// Bytes appended since the log was opened: how much came between two looks, whatever was deleted meanwhile.
+    pub appended_total_bytes: u64,
 }
 
 /// The oldest segment of a log and what keeps it.
@@ -168,7 +170,7 @@ impl LogFacts {
     /// Puts them into a partition's tagged fields.
     pub fn put(&self, tags: &mut Tags) {
         let next = &self.next_deletable;
-        let mut value = BytesMut::with_capacity(73);
+        let mut value = BytesMut::with_capacity(81);
         value.put_i64(self.log_start.value());
         value.put_i64(self.log_end.value());
         value.put_i64(self.recovery_point.value());
@@ -179,6 +181,7 @@ impl LogFacts {
         value.put_i64(time(next.at));
         value.put_i64(next.bytes_until_size.map_or(NONE, count));
         value.put_i8(next.kept.map_or(-1, |kept| kept as i8));
+        value.put_i64(count(self.appended_total_bytes));
         tags.push(LOG_FACTS, value.freeze());
     }
 
@@ -199,12 +202,21 @@ impl LogFacts {
             bytes_until_size: count_from_wire(r.int64("BytesUntilSize")?),
             kept: Kept::from_wire(r.int8("Kept")?),
         };
+        let appended_total_bytes = count_from_wire(r.int64("AppendedTotalBytes")?).unwrap_or(0);
         let ([Some(log_start), Some(log_end), Some(recovery_point)], [Some(appended_bytes), Some(appended_ms)]) =
             (marks, appended)
         else {
             return Ok(None);
         };
-        Ok(Some(Self { log_start, log_end, recovery_point, appended_bytes, appended_ms, next_deletable }))
+        Ok(Some(Self {
+            log_start,
+            log_end,
+            recovery_point,
+            appended_bytes,
+            appended_ms,
+            next_deletable,
+            appended_total_bytes,
+        }))
     }
 }
 
@@ -310,6 +322,7 @@ mod tests {
                 bytes_until_size: None,
                 kept: Some(Kept::Young),
             },
+            appended_total_bytes: 2000,
         }
     }
 
@@ -325,7 +338,9 @@ mod tests {
         let mut tags = Tags::default();
         facts().put(&mut tags);
         let mut grown = tags.get(LOG_FACTS).unwrap().to_vec();
-        *grown.last_mut().unwrap() = 99;
+        // The reason lies before the last eight bytes.
+        let reason = grown.len() - 9;
+        grown[reason] = 99;
         grown.extend_from_slice(b"more");
         let mut tags = Tags::default();
         tags.push(LOG_FACTS, Bytes::from(grown));
@@ -362,8 +377,8 @@ mod tests {
             tags
         };
         assert_eq!(LogFacts::find(&Tags::NONE), None);
-        assert_eq!(LogFacts::find(&with(LOG_FACTS, &[0; 72])), None);
-        assert_eq!(LogFacts::find(&with(LOG_FACTS, &[0xff; 73])), None);
+        assert_eq!(LogFacts::find(&with(LOG_FACTS, &[0; 80])), None);
+        assert_eq!(LogFacts::find(&with(LOG_FACTS, &[0xff; 81])), None);
         assert_eq!(ReadPosition::find(&Tags::NONE).unwrap(), []);
         // A count beyond the bytes that follow, a negative one, and one that the bound forbids.
         for value in [&[0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &[0xff; 40], &[]] {

@@ -139,6 +139,7 @@ fn facts(state: &ShardState, partition: &Partition) -> LogFacts {
                 bytes_until_size: next.bytes_until_size,
                 kept: Some(kept(next.kept)),
             },
+            appended_total_bytes: log.appended_bytes(),
         }
     })
 }

@@ -98,7 +98,7 @@ struct PartitionRow {
     size_bytes: Option<u64>,
     /// Below it everything is fsynced on the leader. Null from nodes that do not say.
     recovery_point: Option<i64>,
-    /// Null unless `--skew` was given.
+    /// Null unless `--skew` was given, and where only the size is known and something was deleted meanwhile.
     appended_bytes_per_s: Option<u64>,
     /// Null unless `--skew` was given.
     appended_records_per_s: Option<u64>,
@@ -124,7 +124,7 @@ struct NextDeletable {
 struct Skew {
     measured_ms: u64,
     size_percent: Option<u64>,
-    /// Null when nothing was appended meanwhile.
+    /// Null when nothing was appended meanwhile, or for a partition nobody knows how much.
     appended_percent: Option<u64>,
     /// Partitions that got nothing meanwhile.
     idle_partitions: u64,
@@ -200,11 +200,11 @@ fn described(topic: &Topic, settings: Vec<Setting>, before: &Sample, after: Opti
         let offsets = last.offsets.get(&at);
         let log = last.logs.get(&at);
         let facts = log.and_then(|log| log.facts);
-        let grown = |bytes: &dyn Fn(&Sample) -> Option<u64>| {
+        let per_s = |count: u64| {
             let millis = u64::try_from(elapsed?.as_millis()).ok().filter(|&millis| 0 < millis)?;
-            Some(bytes(last)?.saturating_sub(bytes(before)?) * 1000 / millis)
+            Some(count.saturating_mul(1000) / millis)
         };
-        let end = |sample: &Sample| sample.offsets.get(&at).map(|(_, end)| end.value().unsigned_abs());
+        let (bytes, records) = (appended_bytes(&at, before, last), appended_records(&at, before, last));
         let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.value()).collect();
         PartitionRow {
             partition: partition.index.value(),
@@ -218,8 +218,8 @@ fn described(topic: &Topic, settings: Vec<Setting>, before: &Sample, after: Opti
             records: offsets.map(|(start, end)| u64::try_from(end.records_since(*start)).unwrap_or(0)),
             size_bytes: log.map(|log| log.bytes),
             recovery_point: facts.map(|facts| facts.recovery_point.value()),
-            appended_bytes_per_s: grown(&|sample| sample.logs.get(&at).map(|log| log.bytes)),
-            appended_records_per_s: grown(&end),
+            appended_bytes_per_s: bytes.and_then(per_s),
+            appended_records_per_s: records.and_then(per_s),
             next_deletable: facts.map(|facts| next_deletable(&facts, &setting)),
         }
     };
@@ -240,6 +240,24 @@ fn described(topic: &Topic, settings: Vec<Setting>, before: &Sample, after: Opti
         skew: elapsed.map(|elapsed| skew(elapsed, &partitions)),
         partitions,
         settings,
+    }
+}
+
+fn appended_records(at: &TopicPartition, before: &Sample, after: &Sample) -> Option<u64> {
+    u64::try_from(after.offsets.get(at)?.1.records_since(before.offsets.get(at)?.1)).ok()
+}
+
+/// Bytes that came between two looks. Only a Ringlog counts them; of other logs it is how much larger they got, which is
+/// nothing to go by once something was deleted: the log start has moved, or the log is smaller. `None` too when the log
+/// was opened anew meanwhile.
+fn appended_bytes(at: &TopicPartition, before: &Sample, after: &Sample) -> Option<u64> {
+    let (old, new) = (before.logs.get(at)?, after.logs.get(at)?);
+    match (old.facts, new.facts) {
+        (Some(old), Some(new)) => new.appended_total_bytes.checked_sub(old.appended_total_bytes),
+        _ => {
+            let start = |sample: &Sample| Some(sample.offsets.get(at)?.0);
+            new.bytes.checked_sub(old.bytes).filter(|_| start(before) == start(after))
+        }
     }
 }
 
