@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -16,6 +17,16 @@ use types::{Offset, PartitionIndex, Timestamp, TopicPartition};
 
 const HOUR_MS: i64 = 3_600_000;
 
+/// How long something may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// So large that a segment of 1 MiB holds one.
+const VALUE_BYTES: usize = 600_000;
+
+/// Such a value in a batch of its own, with a key of one byte: the batch's header (61), the record's length (3), its
+/// attributes, time, offset, the length of the key and the key (5), the length of the value (3), the value, no headers (1).
+const SEGMENT_BYTES: u64 = 61 + 3 + 5 + 3 + VALUE_BYTES as u64 + 1;
+
 /// A node of its own, stopped and gone with the test.
 struct TestNode {
     node: Option<broker::Node>,
@@ -28,6 +39,10 @@ struct TestNode {
 
 impl TestNode {
     fn start(name: &str) -> Self {
+        Self::start_with(name, &[])
+    }
+
+    fn start_with(name: &str, overrides: &[&str]) -> Self {
         let folder = std::env::temp_dir().join(format!("ringlog-group-{name}-{}", std::process::id()));
         let mut raw = RawConfig::new();
         let log_dirs = format!("log.dirs={}", folder.join("data").display());
@@ -39,7 +54,7 @@ impl TestNode {
             "offsets.topic.num.partitions=2",
             "group.initial.rebalance.delay.ms=0",
         ];
-        for line in lines {
+        for line in lines.iter().chain(overrides) {
             raw.read_override(line).expect("an override");
         }
         let node = broker::start(Config::prove(raw, Dynamic::NONE).expect("a config")).expect("a node");
@@ -75,6 +90,66 @@ impl TestNode {
                 producer.send(record).await.expect("taken").wait().await.expect("delivered");
             }
         });
+    }
+
+    /// Large records of these keys and ages, one a batch and one a segment of 1 MiB.
+    fn produce_segments(&self, topic: &str, records: &[(&'static str, i64)]) {
+        self.runtime.block_on(async {
+            let producer = Producer::new(self.client.clone(), ProducerConfig::default()).expect("a producer");
+            for &(key, age_ms) in records {
+                let record = Record {
+                    topic: topic.into(),
+                    partition: Some(PartitionIndex::ZERO),
+                    key: Some(key.into()),
+                    value: Some(vec![b'v'; VALUE_BYTES].into()),
+                    timestamp: Some(Timestamp::from_millis(now_ms() - age_ms)),
+                    ..Default::default()
+                };
+                producer.send(record).await.expect("taken").wait().await.expect("delivered");
+            }
+        });
+    }
+
+    /// Asks until the partition's log is as large as this.
+    fn wait_for_size(&self, topic: &str, bytes: RangeInclusive<u64>) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let topics = self.json(&["topic", "describe", topic]);
+            let found = topics["topics"][0]["partitions"][0]["size_bytes"].as_u64();
+            if found.is_some_and(|found| bytes.contains(&found)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{topic} has {found:?} bytes, not {bytes:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// What `group lag` says of the one partition of a group, once the metrics say the same. They are told again until
+    /// they are some seconds old.
+    fn place(&self, group: &str, topic: &str) -> Value {
+        let labels = [format!("group=\"{group}\""), format!("topic=\"{topic}\"")];
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let place = self.json(&["group", "lag", group])["groups"][0]["partitions"][0].clone();
+            let told = lag_samples(self, &labels);
+            let same = |metric: &str, field: &str| told.get(metric).copied() == place[field].as_f64();
+            let near = |metric: &str, field: &str| match (told.get(metric), place[field].as_f64()) {
+                (Some(told_s), Some(place_ms)) => (told_s - place_ms / 1000.0).abs() < 30.0,
+                (None, None) => true,
+                _ => false,
+            };
+            if same("ringlog_group_lag_records", "lag_records")
+                && same("ringlog_group_lag_bytes", "lag_bytes")
+                && same("ringlog_group_lost_records", "lost_records")
+                && near("ringlog_group_lag_seconds", "lag_ms")
+                && near("ringlog_group_retention_headroom_seconds", "headroom_ms")
+            {
+                return place;
+            }
+            assert!(Instant::now() < deadline, "metrics say {told:?}, the command {place:#}");
+            std::thread::sleep(Duration::from_millis(500));
+        }
     }
 
     fn commit(&self, group: &str, offsets: &[(&str, i32, i64)]) {
@@ -188,6 +263,76 @@ fn what_was_deleted_unread_is_lost_and_said_first() {
         "{}",
         stdout(&output)
     );
+}
+
+#[test]
+fn lag_is_exact_after_retention_by_time_has_overtaken_a_group() {
+    let node = TestNode::start_with("by-time", &["log.retention.check.interval.ms=100"]);
+    node.create("t", 1, &[("segment.bytes", "1048576"), ("retention.ms", "-1")]);
+    node.produce_segments("t", &[("k", 4 * HOUR_MS), ("k", 3 * HOUR_MS), ("k", HOUR_MS), ("k", HOUR_MS / 2)]);
+    node.commit("slow", &[("t", 0, 1)]);
+    node.commit("fast", &[("t", 0, 3)]);
+    let before = node.place("slow", "t");
+    assert_eq!((&before["lag_records"], &before["lag_bytes"]), (&3.into(), &(3 * SEGMENT_BYTES).into()), "{before:#}");
+    assert!(about(&before["lag_ms"], 3 * HOUR_MS), "{before:#}");
+    assert_eq!((&before["headroom_ms"], &before["keeps"]), (&Value::Null, &"always".into()), "{before:#}");
+
+    assert!(node.ringlog(&["topic", "alter", "t", "-c", "retention.ms=7200000"]).status.success());
+    node.wait_for_size("t", 2 * SEGMENT_BYTES..=2 * SEGMENT_BYTES);
+    let slow = node.place("slow", "t");
+    assert_eq!((&slow["log_start_offset"], &slow["lost_records"]), (&2.into(), &1.into()), "{slow:#}");
+    assert_eq!((&slow["lag_records"], &slow["lag_bytes"]), (&2.into(), &(2 * SEGMENT_BYTES).into()), "{slow:#}");
+    // What it reads next is the first record there is, in a segment that goes two hours after that record was made.
+    assert!(about(&slow["lag_ms"], HOUR_MS) && about(&slow["headroom_ms"], HOUR_MS), "{slow:#}");
+    let fast = node.place("fast", "t");
+    assert_eq!((&fast["lag_records"], &fast["lag_bytes"]), (&1.into(), &SEGMENT_BYTES.into()), "{fast:#}");
+    assert!(about(&fast["lag_ms"], HOUR_MS / 2) && about(&fast["headroom_ms"], HOUR_MS * 3 / 2), "{fast:#}");
+    assert_eq!((&fast["lost_records"], &fast["verdict"]), (&0.into(), &"losing".into()), "{fast:#}");
+}
+
+#[test]
+fn lag_is_exact_after_retention_by_size_has_overtaken_a_group() {
+    let node = TestNode::start_with("by-size", &["log.retention.check.interval.ms=100"]);
+    node.create("t", 1, &[("segment.bytes", "1048576"), ("retention.ms", "-1")]);
+    node.produce_segments("t", &[("k", HOUR_MS); 4]);
+    node.commit("g", &[("t", 0, 0)]);
+    let limit = format!("retention.bytes={}", 2 * SEGMENT_BYTES);
+    assert!(node.ringlog(&["topic", "alter", "t", "-c", &limit]).status.success());
+    node.wait_for_size("t", 2 * SEGMENT_BYTES..=2 * SEGMENT_BYTES);
+    let place = node.place("g", "t");
+    assert_eq!((&place["log_start_offset"], &place["lost_records"]), (&2.into(), &2.into()), "{place:#}");
+    assert_eq!((&place["lag_records"], &place["lag_bytes"]), (&2.into(), &(2 * SEGMENT_BYTES).into()), "{place:#}");
+    // Four segments came in what counts as a minute, or in a little more on a slow machine; after one more it goes.
+    let headroom_ms = place["headroom_ms"].as_i64().expect("a time");
+    assert!((10_000..60_000).contains(&headroom_ms), "{place:#}");
+    assert_eq!(place["keeps"], "until");
+}
+
+#[test]
+fn lag_is_exact_where_compaction_has_removed_records() {
+    let node = TestNode::start_with("cleaned", &["log.cleaner.backoff.ms=100"]);
+    let configs = [("cleanup.policy", "compact"), ("segment.bytes", "1048576"), ("min.cleanable.dirty.ratio", "0.01")];
+    node.create("t", 1, &configs);
+    let ages = ["a", "a", "b", "a", "c"].into_iter().zip([5, 4, 3, 2, 1]);
+    let records: Vec<(&str, i64)> = ages.map(|(key, hours)| (key, hours * HOUR_MS)).collect();
+    node.commit("first", &[("t", 0, 0)]);
+    node.produce_segments("t", &records);
+    node.commit("second", &[("t", 0, 1)]);
+    node.commit("fourth", &[("t", 0, 3)]);
+    // The first two are superseded, though of batches the headers may stay; the last is in the segment that takes appends.
+    let headers = 2 * 61;
+    node.wait_for_size("t", 3 * SEGMENT_BYTES..=3 * SEGMENT_BYTES + headers);
+    for (group, lag, segments, headers, hours) in
+        [("first", 5, 3, headers, 3), ("second", 4, 3, headers, 3), ("fourth", 2, 2, 0, 2)]
+    {
+        let place = node.place(group, "t");
+        // Records are counted by offsets, as Kafka does: where records were cleaned away, they are the most there can be.
+        assert_eq!((&place["lag_records"], &place["lost_records"]), (&lag.into(), &0.into()), "{place:#}");
+        let bytes = place["lag_bytes"].as_u64().expect("bytes");
+        assert!((segments * SEGMENT_BYTES..=segments * SEGMENT_BYTES + headers).contains(&bytes), "{place:#}");
+        assert!(about(&place["lag_ms"], hours * HOUR_MS), "{place:#}");
+        assert_eq!((&place["headroom_ms"], &place["keeps"]), (&Value::Null, &"always".into()), "{place:#}");
+    }
 }
 
 #[test]

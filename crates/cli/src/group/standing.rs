@@ -70,6 +70,8 @@ impl Place {
     pub(crate) fn behind_ms(&self, now_ms: i64) -> Option<i64> {
         match (self.lag()?.records, self.first_unread) {
             (0, _) => Some(0),
+            // Whoever counts the bytes has looked: there are offsets, but no record that a consumer gets.
+            (_, None) if matches!(self.unread, UnreadBytes::Exactly(_)) => Some(0),
             (_, time) => Some(now_ms.saturating_sub(time?.millis()).max(0)),
         }
     }
@@ -359,6 +361,11 @@ pub(crate) mod tests {
         assert_eq!(behind(&place(None)), (None, None));
         let gone = Place { log: None, ..place(Some(15)) };
         assert_eq!(behind(&gone), (None, None));
+        let unknown = Place { first_unread: None, ..place(Some(15)) };
+        assert_eq!(behind(&unknown).1, None);
+        // The end of a transaction has an offset too.
+        let markers = Place { unread: UnreadBytes::Exactly(78), ..unknown };
+        assert_eq!(behind(&markers), (Some((5, 0)), Some(0)));
         // A record from the future is no negative lag.
         let ahead = Place { first_unread: Some(Timestamp::from_millis(6000)), ..place(Some(15)) };
         assert_eq!(behind(&ahead).1, Some(0));
