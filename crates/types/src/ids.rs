@@ -174,9 +174,13 @@ impl TopicId {
         self.0
     }
 
-    /// A version-4 UUID made of 16 random bytes; `random` comes from the caller, so simulated runs repeat.
+    /// A version-4 UUID made of 16 random bytes; `random` comes from the caller, so simulated runs repeat. As Kafka's, it
+    /// is not printed with a `-` in front, which a command line would take for an option.
     #[must_use]
     pub const fn from_random(mut random: [u8; 16]) -> Self {
+        if random[0] >> 2 == 62 {
+            random[0] &= 0x7f;
+        }
         random[6] = (random[6] & 0x0f) | 0x40;
         random[8] = (random[8] & 0x3f) | 0x80;
         Self(random)
@@ -328,6 +332,10 @@ mod tests {
         assert_eq!(TopicId::CLUSTER_METADATA.to_string(), "AAAAAAAAAAAAAAAAAAAAAQ");
         let id = TopicId::from_random([0xa7; 16]);
         assert_eq!(TopicId::parse(&id.to_string()), Some(id));
+        for first in 0..=u8::MAX {
+            let id = TopicId::from_random([first; 16]).to_string();
+            assert!(!id.starts_with('-'), "{id}");
+        }
         for bad in ["", "AAAA", "AAAAAAAAAAAAAAAAAAAAA!", "AAAAAAAAAAAAAAAAAAAAAB"] {
             assert_eq!(TopicId::parse(bad), None, "{bad}");
         }
