@@ -10,6 +10,7 @@ use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use client::{Client, ConsumerConfig, GroupConfig, Isolation};
 use types::{Timestamp, TopicPartition};
 
@@ -17,6 +18,7 @@ use self::print::{Form, Printer};
 use self::range::{From, Until};
 use self::read::{End, Plan};
 use crate::failure::{Code, Failure};
+use crate::live_names;
 use crate::output::Output;
 use crate::session::{Connect, Properties};
 use crate::stream::escape::unescape;
@@ -35,10 +37,10 @@ Examples:
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\nLetters of --format:\n{LETTERS}"))]
 pub(crate) struct Consume {
     /// The topic; may be given many times
-    #[arg(short, long = "topic", value_name = "TOPIC")]
+    #[arg(short, long = "topic", value_name = "TOPIC", add = ArgValueCompleter::new(live_names::topics))]
     topics: Vec<String>,
     /// More topics, as kcat takes them behind -G GROUP
-    #[arg(value_name = "TOPIC")]
+    #[arg(value_name = "TOPIC", add = ArgValueCompleter::new(live_names::topics))]
     more_topics: Vec<String>,
     /// Only these partitions (`0,2`); -1 means all
     #[arg(short, long = "partition", value_name = "N", value_delimiter = ',', allow_hyphen_values = true)]
@@ -53,7 +55,7 @@ pub(crate) struct Consume {
     #[arg(short, long)]
     exit: bool,
     /// Join this group; its committed offsets say where to begin, and what was printed is committed
-    #[arg(short, long, visible_short_alias = 'G', value_name = "GROUP")]
+    #[arg(short, long, visible_short_alias = 'G', value_name = "GROUP", add = ArgValueCompleter::new(live_names::groups))]
     group: Option<String>,
     /// See no record of a transaction that is open or was aborted
     #[arg(long)]

@@ -15,8 +15,10 @@ pub(crate) use list::GroupList;
 pub(crate) use seek::GroupSeek;
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 
 use crate::failure::{Code, Failure};
+use crate::live_names;
 use crate::session::Session;
 
 /// The commands about groups.
@@ -50,7 +52,7 @@ impl GroupCommand {
 #[derive(Args, Clone, Debug, Default)]
 struct Groups {
     /// The groups; all of the cluster when none is named
-    #[arg(value_name = "GROUP")]
+    #[arg(value_name = "GROUP", add = ArgValueCompleter::new(live_names::groups))]
     groups: Vec<String>,
 }
 

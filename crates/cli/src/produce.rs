@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use client::{Acks, Codec, Partitioner, ProducerConfig};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,6 +18,7 @@ use types::PartitionIndex;
 use self::input::{Shape, Source};
 use self::send::{Cut, Plan, Report};
 use crate::failure::{Code, Failure};
+use crate::live_names;
 use crate::output::{Answer, Output, Section, print};
 use crate::session::{Connect, Properties};
 use crate::stream::escape::unescape;
@@ -40,7 +42,7 @@ Examples:
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\nLetters of --format:\n{LETTERS}"))]
 pub(crate) struct Produce {
     /// The topic
-    #[arg(short, long, value_name = "TOPIC")]
+    #[arg(short, long, value_name = "TOPIC", add = ArgValueCompleter::new(live_names::topics))]
     topic: String,
     /// Files to send: each is one record, or with -l each line of them
     #[arg(value_name = "FILE")]

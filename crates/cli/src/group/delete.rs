@@ -1,11 +1,13 @@
 //! `ringlog group delete`.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
 use crate::group::{is_active, no_group};
+use crate::live_names;
 use crate::output::{Answer, Format, Section, print};
 use crate::session::{Connect, Consent, Session};
 use crate::topic::once;
@@ -22,7 +24,7 @@ What a group has committed goes with it. To keep it: ringlog group seek GROUP --
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct DeleteCommand {
     /// The groups
-    #[arg(value_name = "GROUP", required = true, add = clap_complete::engine::ArgValueCompleter::new(crate::live_names::groups))]
+    #[arg(value_name = "GROUP", required = true, add = ArgValueCompleter::new(live_names::groups))]
     groups: Vec<String>,
     /// Say what would go, and change nothing
     #[arg(long)]

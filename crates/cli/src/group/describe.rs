@@ -1,12 +1,14 @@
 //! `ringlog group describe`.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::group::list::state;
 use crate::group::no_group;
+use crate::live_names;
 use crate::output::{Answer, Cell, Format, Section, print};
 use crate::session::Connect;
 use crate::topic::once;
@@ -23,7 +25,7 @@ How far the group is behind is in: ringlog group lag billing";
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct DescribeCommand {
     /// The groups
-    #[arg(value_name = "GROUP", required = true, add = clap_complete::engine::ArgValueCompleter::new(crate::live_names::groups))]
+    #[arg(value_name = "GROUP", required = true, add = ArgValueCompleter::new(live_names::groups))]
     groups: Vec<String>,
     #[command(flatten)]
     format: Format,
@@ -46,7 +48,7 @@ struct GroupDescribed {
     reason: String,
     /// classic or consumer.
     kind: String,
-    /// How partitions are assigned: range, cooperative-sticky, uniform, ...
+    /// How partitions are assigned: range, cooperative-sticky, uniform, ...; empty in a group without members.
     assignor: String,
     members: Vec<MemberDescribed>,
 }

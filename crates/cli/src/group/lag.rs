@@ -5,12 +5,14 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
 use crate::group::standing::{self, Keeps, Place, Standing, TopicFilter, UnreadBytes};
 use crate::group::{Groups, named_or_all};
+use crate::live_names;
 use crate::output::{Answer, Cell, Format, Section, Tone, print, print_text};
 use crate::session::{Connect, Session};
 use crate::stream::is_reader_gone;
@@ -40,7 +42,7 @@ pub(crate) struct LagCommand {
     #[command(flatten)]
     groups: Groups,
     /// Only this topic, or these partitions of it (orders:0,1). May be given many times
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(long, value_name = "TOPIC", add = ArgValueCompleter::new(live_names::topics))]
     topic: Vec<String>,
     /// Show each partition, not only the totals, of several groups too
     #[arg(long)]

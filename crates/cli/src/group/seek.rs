@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
+use clap_complete::engine::ArgValueCompleter;
 use client::{Admin, ClientError, OffsetAt};
 use jiff::Timestamp as Moment;
 use jiff::civil::DateTime;
@@ -16,6 +17,7 @@ use types::{ErrorCode, Offset, PartitionIndex, Timestamp, TopicPartition};
 use crate::failure::{Code, Failure};
 use crate::group::standing::{Leaders, TopicFilter};
 use crate::group::{is_active, no_group};
+use crate::live_names;
 use crate::output::{Answer, Cell, Format, Section, Tone, print};
 use crate::session::{Connect, Session};
 use crate::units;
@@ -33,10 +35,10 @@ Files have lines `topic,partition,offset`, as kafka-consumer-groups.sh --export 
 #[command(after_help = AFTER_HELP, group(ArgGroup::new("to").required(true)))]
 pub(crate) struct SeekCommand {
     /// The group; it must have no members
-    #[arg(add = clap_complete::engine::ArgValueCompleter::new(crate::live_names::groups))]
+    #[arg(add = ArgValueCompleter::new(live_names::groups))]
     group: String,
     /// Only this topic, or these partitions of it (orders:0,1). May be given many times. Without, all that the group has committed
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(long, value_name = "TOPIC", add = ArgValueCompleter::new(live_names::topics))]
     topic: Vec<String>,
     /// To the oldest record kept
     #[arg(long, group = "to")]
