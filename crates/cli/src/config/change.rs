@@ -1,12 +1,14 @@
 //! `ringlog config set` and `unset`: settings of topics, nodes and groups, changed while they run.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use broker::config::nearest_names;
 use clap::Args;
-use client::{ConfigChange, ConfigEntry, ConfigResource};
+use client::{ClientError, ConfigChange, ConfigEntry, ConfigResource, ResourceKind};
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::describe::no_setting;
 use super::entity::{Entity, Kind};
@@ -106,8 +108,56 @@ impl Answer for ConfigChanges {
     }
 }
 
+/// How long it is waited until a node has heard of what the controller took. It hears much sooner; only a value that reads
+/// back as the old one is waited for in vain.
+const NEWS_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Makes `changes` and says what became of each setting that they name; in a dry run, only has them checked.
+pub(crate) async fn apply(
+    session: &Session,
+    resource: &ConfigResource,
+    before: &[ConfigEntry],
+    changes: &[ConfigChange],
+    dry_run: bool,
+) -> Result<Vec<Change>, ClientError> {
+    session.admin.change_configs(resource, changes, dry_run).await?;
+    let deadline = Instant::now() + NEWS_TIME_MAX.min(session.timeout);
+    loop {
+        let after = session.admin.describe_configs(resource, false).await?;
+        let is_heard = || changes.iter().all(|change| is_heard(before, &after, resource, change));
+        if dry_run || is_heard() || deadline < Instant::now() {
+            return Ok(changes_between(before, &after, changes, dry_run));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Whether the node that was asked has heard of a change: a Kafka answers from what it has replayed of the metadata.
+fn is_heard(before: &[ConfigEntry], after: &[ConfigEntry], resource: &ConfigResource, change: &ConfigChange) -> bool {
+    let own = match (resource.kind, &*resource.name) {
+        (ResourceKind::Topic, _) => "DYNAMIC_TOPIC_CONFIG",
+        (ResourceKind::Broker, "") => "DYNAMIC_DEFAULT_BROKER_CONFIG",
+        (ResourceKind::Broker, _) => "DYNAMIC_BROKER_CONFIG",
+        (ResourceKind::Group, _) => "DYNAMIC_GROUP_CONFIG",
+        (ResourceKind::BrokerLogger | ResourceKind::ClientMetrics, _) => return true,
+    };
+    let own = |entries: &[ConfigEntry], name: &str| {
+        entries.iter().find(|entry| entry.name == name && entry.source == own).map(|entry| entry.value.clone())
+    };
+    match change {
+        ConfigChange::Delete(name) => own(after, name).is_none(),
+        ConfigChange::Set(name, asked) => match own(after, name) {
+            None => false,
+            Some(None) => true,
+            // A value may read back in another spelling.
+            now => now == Some(Some(asked.clone())) || now != own(before, name),
+        },
+        ConfigChange::Append(..) | ConfigChange::Subtract(..) => true,
+    }
+}
+
 /// What became of each setting that `changes` names.
-pub(crate) fn changes_between(
+fn changes_between(
     before: &[ConfigEntry],
     after: &[ConfigEntry],
     changes: &[ConfigChange],
@@ -195,9 +245,7 @@ fn run(
             }
             Kind::Broker => warn_of_unknown(&session, &before, changes).await?,
         }
-        session.admin.change_configs(&resource, changes, dry_run).await?;
-        let after = session.admin.describe_configs(&resource, false).await?;
-        let changes = changes_between(&before, &after, changes, dry_run);
+        let changes = apply(&session, &resource, &before, changes, dry_run).await?;
         print(&ConfigChanges::of(entity.kind.word(), &entity.name, dry_run, changes), format.output)
     })
 }

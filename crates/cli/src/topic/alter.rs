@@ -5,7 +5,7 @@ use clap_complete::engine::ArgValueCompleter;
 use client::{ConfigChange, ConfigResource};
 
 use super::{NOTE, OWNER, explain_ownership, parse_setting};
-use crate::config::change::{ConfigChanges, changes_between, check_deletions};
+use crate::config::change::{ConfigChanges, apply, check_deletions};
 use crate::failure::{Code, Failure};
 use crate::live_names;
 use crate::output::{Format, print};
@@ -57,10 +57,9 @@ impl Alter {
             let resource = ConfigResource::topic(&self.topic);
             let before = session.admin.describe_configs(&resource, false).await?;
             check_deletions(&format!("topic {}", self.topic), &before, &self.named_deletions())?;
-            let changed = session.admin.change_configs(&resource, &changes, self.dry_run).await;
-            changed.map_err(|error| explain_ownership(error, self.owner.is_some() || self.note.is_some()))?;
-            let after = session.admin.describe_configs(&resource, false).await?;
-            let changes = changes_between(&before, &after, &changes, self.dry_run);
+            let changed = apply(&session, &resource, &before, &changes, self.dry_run).await;
+            let changes =
+                changed.map_err(|error| explain_ownership(error, self.owner.is_some() || self.note.is_some()))?;
             print(&ConfigChanges::of("topic", &self.topic, self.dry_run, changes), self.format.output)
         })
     }
