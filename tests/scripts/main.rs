@@ -1,10 +1,11 @@
 //! `ringlog topics`, `configs`, `get-offsets`, `console-producer` and `console-consumer` beside the scripts of Apache Kafka
 //! 4.3.1 whose flags they take: the same arguments against the same node must give the same lines and the same exit code;
-//! against a Ringlog and against a Kafka.
+//! against a Ringlog and against a Kafka. Then our own commands, whose answers must be the same on both.
 //!
 //! `cargo test --release -p tests --test scripts`
 
 mod console;
+mod nouns;
 
 use std::fs;
 use std::io::Write;
@@ -78,7 +79,7 @@ fn main() {
             }
         }
         Err(Missing::Runtime(why)) => {
-            tally.skip("Kafka's scripts", &why, 2 * (CASES.len() as u32 + console::cases()));
+            tally.skip("Kafka's scripts", &why, 2 * (CASES.len() as u32 + nouns::cases() + console::cases()));
         }
         Err(Missing::Broken(why)) => tally.fail("Kafka's scripts", &why),
     }
@@ -103,6 +104,7 @@ fn judge(tally: &mut Tally, jars: &str, name: &str, peer: Peer) -> Result<(), St
         let arguments: Vec<&str> = arguments.split(' ').collect();
         tally.judge(&format!("{name}: {} {}", script.noun, arguments.join(" ")), cluster.compare(*script, &arguments));
     }
+    nouns::judge(tally, name, peer, &cluster, &dir)?;
     console::judge(tally, name, &cluster)?;
     node.stop().map(drop)
 }

@@ -4,6 +4,7 @@
 pub mod checker;
 pub mod clients;
 pub mod content;
+pub mod document;
 pub mod load;
 pub mod node;
 pub mod plain_client;
