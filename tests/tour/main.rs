@@ -1,7 +1,10 @@
 //! Every example of every `--help` and every shell block of README.md, run against a node: each must end as it should,
-//! and what it prints must have the shape kept in `shapes.txt` (numbers, times and ids aside).
+//! and what it prints must have the shape kept in `shapes.txt` (numbers, times and ids aside). Then every command that
+//! answers, in every form of output.
 //!
 //! `UPDATE_TOUR=1 cargo test -p tests --test tour` writes the shapes anew.
+
+mod forms;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -90,7 +93,7 @@ fn main() {
     let mut tour = Tour { folder, path, node, http, shapes: BTreeMap::new(), kept, tally };
     tour.help();
     tour.readme();
-    tour.outputs();
+    forms::judge(&mut tour);
     tour.unused();
     tour.shapes_kept();
     // `exit` drops nothing, and a node left behind would write into the folder of the next run.
@@ -289,39 +292,6 @@ impl Tour {
         }
     }
 
-    /// Every command that answers does so in all five forms, and its JSON says which version it has.
-    fn outputs(&mut self) {
-        let forms = ["table", "wide", "json", "yaml", "jsonl"];
-        for command in [
-            "ringlog topic list",
-            "ringlog topic describe orders",
-            "ringlog config describe topic orders --all",
-            "ringlog config list --set --override num.partitions=3",
-            "ringlog group list",
-            "ringlog group lag billing",
-            "ringlog consume -t orders -e -c 2",
-            "ringlog produce -t orders --dry-run < logo.png",
-        ] {
-            for form in forms {
-                let option = if command.contains("consume") || command.contains("produce") { "--output" } else { "-o" };
-                let (own, input) =
-                    command.split_once(" <").map_or((command, String::new()), |(own, file)| (own, format!(" <{file}")));
-                let asked = format!("{own} {option} {form}{input}");
-                let verdict = self.shell(&asked).and_then(|output| {
-                    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-                    match form {
-                        _ if !output.status.success() => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-                        "json" if !text.contains("\"version\":") => Err(format!("no version in {text}")),
-                        "yaml" if !text.contains("version: ") => Err(format!("no version in {text}")),
-                        _ if text.trim().is_empty() => Err("it printed nothing".to_owned()),
-                        _ => Ok(()),
-                    }
-                });
-                self.tally.judge(&asked, verdict);
-            }
-        }
-    }
-
     /// Exceptions that excuse nothing any more.
     fn unused(&mut self) {
         let Ok(commands) = self.commands() else { return };
@@ -393,16 +363,16 @@ fn read_shapes(text: &str) -> BTreeMap<String, String> {
     shapes
 }
 
-/// What is the same on every run and machine: times, ids, numbers and their units, paths and widths taken out; of lines
-/// that then are alike, one, and all in the order of the alphabet, for where records without a key go is chance.
-fn normalised(text: &str) -> String {
+/// What is the same on every run and machine: times, ids, numbers and their units, paths and widths taken out.
+fn plain(text: &str) -> String {
     let rules = [
         (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
         (r"(/[\w.+-]+)+/ringlog-data|(/[\w.+-]+){3,}", "PATH"),
         (r"\b[A-Za-z0-9_-]{22}\b", "ID"),
         (r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b", "ID"),
         (r"\d[\d,.]*", "N"),
-        (r"\bN (B|KiB|MiB|GiB|TiB|ms|s|m|h|d)\b( N (s|m|h))?", "N"),
+        (r"\bN (B|KiB|MiB|GiB|TiB|us|ms|s|m|h|d)\b( N (s|m|h))?", "N"),
+        (r"\bN partition\b", "N partitions"),
         (r"[ \t]+", " "),
         (r"-{2,}|\.{3,}", "-"),
     ];
@@ -410,6 +380,13 @@ fn normalised(text: &str) -> String {
     for (pattern, replacement) in rules {
         shaped = Regex::new(pattern).expect("a pattern of ours").replace_all(&shaped, replacement).into_owned();
     }
+    shaped
+}
+
+/// The plain text, of lines that then are alike one, and all in the order of the alphabet, for where records without a key
+/// go is chance.
+fn normalised(text: &str) -> String {
+    let shaped = plain(text);
     let mut lines: Vec<&str> = shaped.lines().map(str::trim).collect();
     lines.sort_unstable();
     lines.dedup();
