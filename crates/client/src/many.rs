@@ -1,5 +1,9 @@
 //! The same about many groups, topics and partitions with few requests: one a coordinator, one a leader, one a node. A
 //! cluster of 1,000 groups on 1,000 topics is asked in as many requests as one of ten.
+//!
+//! Measured on 2026-11-28 (7f2d7e2, one node of two shards, a machine that was busy otherwise: load 11 on two CPUs): `ringlog
+//! group lag -o json` over 1,000 groups that have committed in 10 of 1,000 topics each takes 12 requests and 575 ms in the
+//! median of 11 runs, 428 to 626 ms, process and print included; of one of the groups 10 requests and 34 ms, 16 to 153 ms.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
