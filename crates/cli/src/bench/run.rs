@@ -1,5 +1,6 @@
 //! `ringlog bench run`: a workload against one or more targets, and what came out.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,7 @@ use clap::Args;
 use loadgen::driver::{System, TargetSpec};
 use loadgen::outcome::{Latencies, Severity};
 use loadgen::{BrokerProcess, Outcome, RunOptions, judge};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::measure::{Measure, Plan, TARGETS_HELP};
 use crate::failure::{Code, Failure};
@@ -76,26 +78,32 @@ impl Run {
     }
 }
 
-/// The first Ctrl-C or SIGTERM ends the load, the second this process.
+/// The first Ctrl-C, SIGTERM or closed terminal ends the load, the second this process.
 pub(crate) fn stop_on_interrupt(stop: &Arc<AtomicBool>) -> Result<(), Failure> {
     let stop = Arc::clone(stop);
     let fail = |error: std::io::Error| Failure::new(Code::Failed, format!("cannot wait for signals: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
     std::thread::spawn(move || {
         runtime.block_on(async {
-            let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+            let terminate = signal(SignalKind::terminate());
+            let (Ok(mut terminate), Ok(mut hangup)) = (terminate, signal(SignalKind::hangup())) else {
                 return;
             };
             for last in [false, true] {
                 tokio::select! {
                     _ = tokio::signal::ctrl_c() => {}
                     _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
                 }
                 if last {
                     std::process::exit(130);
                 }
                 stop.store(true, Ordering::Relaxed);
-                eprintln!("ringlog: ending the load; the outcome will be partial. Once more ends at once");
+                // Nobody reads it where the terminal was closed, and nothing is to fail for that.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "ringlog: ending the load; the outcome will be partial. Once more ends at once"
+                );
             }
         });
     });

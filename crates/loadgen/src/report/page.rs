@@ -301,7 +301,13 @@ fn glance(out: &mut String, rows: &[Row<'_>]) {
         cell(out, produce.map(|l| latency(l.p99_us)), spread(row.spread(p99)));
         cell(out, produce.map(|l| latency(l.p99_9_us)), None);
         cell(out, produce.map(|l| latency(l.max_us)), produce.map(|l| format!("of {}", count(l.samples as f64))));
-        cell(out, target.end_to_end_latency.as_ref().map(|l| latency(l.p99_us)), None);
+        let end_to_end = target.end_to_end_latency.as_ref();
+        cell(
+            out,
+            end_to_end.map(|l| latency(l.p99_us)),
+            // Fewer than were acked: what was not read in time has no latency, and would have had a large one.
+            end_to_end.map(|l| format!("of {}", count(l.samples as f64))),
+        );
         let lag_age = |run: &Run| Some(run.lag.as_ref()?.age_ms_max as f64 * 1e3);
         let lag_messages = |run: &Run| Some(run.lag.as_ref()?.messages_max as f64);
         cell(
@@ -316,7 +322,7 @@ fn glance(out: &mut String, rows: &[Row<'_>]) {
     out.push_str(
         "</tbody></table></div>\n<p class=\"note\">Latency counts from the moment at which a message was due, not from when it was sent \
          (in the modes closed and maximum: sent). Percentiles are those of all runs' samples together; rates, CPU and memory are medians over \
-         the runs, with half of their range. – : not measured.</p>\n",
+         the runs, with half of their range. Below a latency: of how many messages; what was never read has none. – : not measured.</p>\n",
     );
 }
 
