@@ -48,7 +48,7 @@ pub struct Outcome {
     pub service: Latencies,
     /// How late the generator itself was with a batch: linger over or batch full, to its being ready. One a batch.
     pub slip: Latencies,
-    /// From due to read, tail consumers only.
+    /// From due to read, tail consumers only. Of messages due within the measured time, read then or later.
     pub end_to_end: Latencies,
     /// Batches as they were sent.
     pub batches: Batches,

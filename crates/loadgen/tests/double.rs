@@ -31,6 +31,8 @@ const PARTITIONS: i32 = 3;
 const FAULTY_BATCH: usize = 5;
 /// The batch of each partition behind which retention takes everything: later by more than a reader is ever behind.
 const TRIMMED_BATCH: usize = 80;
+/// How long reads are held: longer than a run here lasts.
+const HELD_FOR: Duration = Duration::from_millis(2500);
 /// Offsets of other people's records that go with it.
 const FOREIGN: i64 = 1000;
 /// The one version of each API that is spoken.
@@ -61,6 +63,8 @@ enum Fault {
     Expire,
     /// Acked and thrown away, and later retention takes many records that were not ours.
     LoseAndExpire,
+    /// Nothing is to be read from the faulty batch on, until after the end.
+    HoldReads,
 }
 
 #[derive(Default)]
@@ -70,6 +74,7 @@ struct Log {
     end: i64,
     received: usize,
     held_back: Option<Vec<u8>>,
+    readable_at: Option<Instant>,
 }
 
 impl Log {
@@ -112,6 +117,9 @@ impl Log {
         }
         if fault == Fault::Stall && befallen {
             thread::sleep(Duration::from_millis(300));
+        }
+        if fault == Fault::HoldReads && befallen {
+            self.readable_at = Some(Instant::now() + HELD_FOR);
         }
         base
     }
@@ -229,7 +237,8 @@ impl Broker {
                         };
                     }
                     let from = log.batches.iter().rposition(|(base, _)| *base <= asked.fetch_offset);
-                    let from = from.filter(|_| asked.fetch_offset < log.end).unwrap_or(log.batches.len());
+                    let is_held = log.readable_at.is_some_and(|at| Instant::now() < at);
+                    let from = from.filter(|_| asked.fetch_offset < log.end && !is_held).unwrap_or(log.batches.len());
                     let records: Vec<u8> = log.batches[from..].iter().flat_map(|(_, batch)| batch.clone()).collect();
                     bytes += records.len();
                     PartitionData {
@@ -448,6 +457,15 @@ fn a_broker_that_stalls_is_seen_by_the_schedule_and_not_by_the_loop() {
     assert!(300 < late(&open), "{} of {}", late(&open), open.samples.len());
     let share = |outcome: &Outcome| late(outcome) as f64 / outcome.samples.len() as f64;
     assert!(share(&closed) < share(&open) / 4.0, "closed {}, open {}", share(&closed), share(&open));
+}
+
+#[test]
+fn what_is_read_after_the_end_has_the_longest_latency_and_not_none() {
+    let outcome = drive(Fault::HoldReads, "rate = 2000");
+    assert!(outcome.check.passed() && outcome.check.complete, "{:?}", outcome.check);
+    assert_eq!(outcome.end_to_end.len(), 3000, "each that was due within the measured time");
+    let shortest_us = outcome.end_to_end.value_at_quantile(0.0);
+    assert!(500_000 < shortest_us, "the last was due 1.8 s after the start: {shortest_us} us");
 }
 
 #[test]
