@@ -302,6 +302,27 @@ fn an_interrupted_consumer_commits_what_it_printed() {
 }
 
 #[test]
+fn a_node_that_falls_silent_is_given_up_after_the_timeout() {
+    let stage = Stage::new("silent", &[]);
+    stage.create("t", 1);
+    stage.text("produce -t t", &[], b"a\n");
+    let mut consumer = stage.spawn("consume -t t -c 2 --timeout 1s", &[]);
+    let mut first = String::new();
+    let mut out = BufReader::new(consumer.stdout.take().expect("piped"));
+    out.read_line(&mut first).expect("a record");
+    // Its next fetch is under way, or will be.
+    stage.node.as_ref().expect("runs").signal("-STOP");
+    let began = Instant::now();
+    let (code, said) = end(consumer);
+    let took = began.elapsed();
+    stage.node.as_ref().expect("runs").signal("-CONT");
+    assert_eq!((first.as_str(), code), ("a\n", Some(4)), "{said}");
+    assert!(said.contains("no answer"), "{said}");
+    // One fetch, one question, and their time for each.
+    assert!(took < PATIENCE / 6, "{took:?}");
+}
+
+#[test]
 fn an_interrupted_producer_delivers_what_it_read_and_says_how_much() {
     let stage = Stage::new("broken-off", &[]);
     stage.create("t", 1);
@@ -328,6 +349,8 @@ fn what_is_not_there_has_its_exit_code() {
         "consume -t absent -e",
         "consume -t absent -g g -e",
         "produce -t absent",
+        "produce -t t no-such-file",
+        "produce -t t -l no-such-file",
         "consume -t t -p 1 -e",
         "produce -t t -p 1",
     ] {

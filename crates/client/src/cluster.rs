@@ -308,7 +308,12 @@ impl Client {
             }
             state.nodes.values().map(|node| node.address.clone()).collect()
         };
-        addresses.extend(self.0.config.bootstrap.iter().filter(|address| !address.is_empty()).cloned());
+        for address in self.0.config.bootstrap.iter().filter(|address| !address.is_empty()) {
+            // Nobody is waited for twice.
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
         let mut last = None;
         for address in addresses {
             match Connection::open(&address, &self.0.config.connection).await {

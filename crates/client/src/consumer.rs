@@ -26,9 +26,6 @@ const TOPIC_ID_VERSION_MIN: i16 = 13;
 /// Pause before a partition that could not be read is asked for again.
 const RETRY_BACKOFF: Duration = Duration::from_millis(100);
 
-/// What a fetch may take beyond the time that the node may wait for records.
-const FETCH_SLACK: Duration = Duration::from_secs(30);
-
 /// How often it is looked whether a partition can be tried again or the group is rebalanced, while nothing arrives.
 const STEP: Duration = Duration::from_millis(100);
 
@@ -629,7 +626,8 @@ async fn fetch(
         };
         connection.send(&request, version)
     };
-    let pending = sending.await?.timeout(config.fetch_wait + FETCH_SLACK);
+    // The node may wait for records before it begins to answer.
+    let pending = sending.await?.timeout(config.fetch_wait.saturating_add(connection.request_timeout()));
     let (response, body) = pending.response_and_body().await?;
     ClientError::check(response.error_code, None, || format!("fetch from {}", connection.address()))?;
     Ok((response, body))

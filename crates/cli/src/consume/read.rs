@@ -50,6 +50,13 @@ pub(crate) struct Plan {
     pub(crate) timeout: Duration,
 }
 
+impl Plan {
+    /// Whether an end was named: such a run gives up on a cluster that does not answer.
+    fn ends_by_itself(&self) -> bool {
+        self.count.is_some() || self.range.until != Until::Never
+    }
+}
+
 /// Why reading ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum End {
@@ -179,12 +186,20 @@ impl Reading {
         }
         let mut heard_at = Instant::now();
         let mut said = false;
+        // Behind one step of the consumer there may be several questions that nobody answers.
+        let patience = match plan.ends_by_itself() {
+            true => plan.timeout.saturating_add(plan.fetch.fetch_wait).saturating_add(STEP),
+            false => Duration::MAX,
+        };
         loop {
             if self.is_over(plan).await? {
                 return Ok(End::Reached);
             }
             let fetched = tokio::select! {
-                fetched = self.consumer.poll_batches(STEP) => fetched?,
+                fetched = tokio::time::timeout(patience, self.consumer.poll_batches(STEP)) => match fetched {
+                    Ok(fetched) => fetched?,
+                    Err(_) => return Err(self.given_up(plan)),
+                },
                 () = interrupt.wait() => return Ok(End::Interrupted),
             };
             let before = printer.records;
@@ -326,11 +341,21 @@ impl Reading {
         Ok(())
     }
 
+    /// Why no answer came in time.
+    fn given_up(&self, plan: &Plan) -> Failure {
+        match self.consumer.trouble() {
+            Some((error, _)) => error.clone().into(),
+            None => {
+                let why = format!("no answer within {} ms", plan.timeout.as_millis());
+                Failure::new(Code::Unreachable, why).with_next("ringlog cluster health, or a longer --timeout")
+            }
+        }
+    }
+
     /// Says once that nothing comes. A run that is to end by itself gives up in the end.
     fn tell_trouble(&self, plan: &Plan, said: bool) -> Result<bool, Failure> {
         let Some((error, since)) = self.consumer.trouble() else { return Ok(false) };
-        let ends = plan.count.is_some() || plan.range.until != Until::Never;
-        if ends && plan.timeout <= since {
+        if plan.ends_by_itself() && plan.timeout <= since {
             return Err(error.clone().into());
         }
         if !said && TROUBLE_SAID_AFTER <= since && !plan.quiet {

@@ -10,6 +10,7 @@ use memchr::memmem;
 use tokio::sync::mpsc;
 use types::limits::PRODUCE_INPUT_RECORD_BYTES_MAX;
 
+use crate::failure::{Code, Failure};
 use crate::stream::json::{self, Parsed};
 use crate::stream::template::Pattern;
 
@@ -40,7 +41,7 @@ impl Source {
     }
 
     /// Reads on a thread of its own: a read of a terminal or pipe cannot be broken off. An error names its file.
-    pub(crate) fn open(self) -> mpsc::Receiver<Result<Bytes, String>> {
+    pub(crate) fn open(self) -> mpsc::Receiver<Result<Bytes, Failure>> {
         let (sender, receiver) = mpsc::channel(READS_AHEAD);
         std::thread::spawn(move || {
             let outcome = match self {
@@ -48,11 +49,11 @@ impl Source {
                     .as_fd()
                     .try_clone_to_owned()
                     .and_then(|stdin| pump(File::from(stdin), &sender))
-                    .map_err(|error| format!("cannot read stdin: {error}")),
+                    .map_err(|error| unreadable("stdin", &error)),
                 Self::Files(paths) => paths.iter().try_for_each(|path| {
                     File::open(path)
                         .and_then(|file| pump(file, &sender))
-                        .map_err(|error| format!("cannot read {}: {error}", path.display()))
+                        .map_err(|error| unreadable(&path.display().to_string(), &error))
                 }),
             };
             if let Err(error) = outcome {
@@ -63,8 +64,14 @@ impl Source {
     }
 }
 
+/// Input that cannot be read.
+pub(super) fn unreadable(name: &str, error: &io::Error) -> Failure {
+    let code = if error.kind() == io::ErrorKind::NotFound { Code::NotFound } else { Code::Failed };
+    Failure::new(code, format!("cannot read {name}: {error}"))
+}
+
 /// Ends early, and well, when nobody wants more.
-fn pump(mut file: File, sender: &mpsc::Sender<Result<Bytes, String>>) -> io::Result<()> {
+fn pump(mut file: File, sender: &mpsc::Sender<Result<Bytes, Failure>>) -> io::Result<()> {
     let mut block = vec![0; READ_BYTES];
     loop {
         let read = match file.read(&mut block) {

@@ -11,7 +11,7 @@ use client::{Client, ClientError, Delivery, Producer, ProducerConfig, Record};
 use tokio::time::{Instant, sleep, sleep_until};
 use types::{ErrorCode, PartitionIndex};
 
-use super::input::{Refusal, Shape, Source, Splitter};
+use super::input::{Refusal, Shape, Source, Splitter, unreadable};
 use crate::failure::{Code, Failure};
 use crate::stream::json::Parsed;
 use crate::stream::progress::{Progress, Unit};
@@ -233,11 +233,8 @@ impl Sending<'_> {
                     let bytes = match tokio::fs::read(path).await {
                         Ok(bytes) => Bytes::from(bytes),
                         Err(error) => {
-                            let why = format!("cannot read {}: {error}", path.display());
                             self.records += 1;
-                            let code =
-                                if error.kind() == io::ErrorKind::NotFound { Code::NotFound } else { Code::Failed };
-                            let failure = Failure::new(code, why);
+                            let failure = unreadable(&path.display().to_string(), &error);
                             self.report.on_failed(self.records, failure, self.plan.quiet, &self.progress);
                             continue;
                         }
@@ -262,7 +259,7 @@ impl Sending<'_> {
         let failed = |why: String| Failure::new(Code::Failed, why);
         self.prompt()?;
         while let Some(bytes) = input.recv().await {
-            let bytes = bytes.map_err(failed)?;
+            let bytes = bytes?;
             self.report.bytes += bytes.len() as u64;
             splitter.push(&bytes);
             while let Some(part) = splitter.next().map_err(failed)? {

@@ -91,10 +91,15 @@ impl Running {
         answer
     }
 
+    /// Sends a signal, `-STOP` say.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().expect("run").success());
+    }
+
     /// Sends SIGTERM, waits for the end, returns the exit code and what was logged meanwhile.
     pub fn stop(mut self) -> (Option<i32>, String) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("run").success());
+        self.signal("-TERM");
         let began = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
