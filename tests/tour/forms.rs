@@ -76,6 +76,8 @@ const ANSWERS: &[Answers] = &[
     answers("config unset", "topic forms-unset-{form} segment.ms")
         .after("ringlog topic create forms-unset-{form} -c segment.ms=1"),
     answers("config list", "--set --override num.partitions=3"),
+    answers("config explain", "cleanup.policy"),
+    answers("config check", "--override num.partitions=3"),
     answers("cluster describe", ""),
     answers("cluster health", ""),
     answers("cluster quorum", ""),
@@ -99,8 +101,6 @@ const ANSWERS: &[Answers] = &[
 /// Commands without a form to choose, and why.
 const WITHOUT_FORM: &[(&str, &str)] = &[
     ("serve", "runs until it is stopped"),
-    ("config explain", "a page to read"),
-    ("config check", "says yes, or what is wrong"),
     ("bench report", "writes a page"),
     ("debug bundle", "writes a file"),
     ("generate *", "prints files"),

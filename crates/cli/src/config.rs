@@ -4,19 +4,23 @@ pub(crate) mod change;
 pub(crate) mod describe;
 pub(crate) mod entity;
 
-use broker::config::{DescribeOptions, Dynamic, Notice, NoticeKind, Scope, describe_broker, explain, nearest_names};
+use broker::config::{
+    Config, DescribeOptions, Dynamic, Explanation, Notice, NoticeKind, Problem, Scope, describe_broker, explain,
+    nearest_names,
+};
 use clap::Subcommand;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
-use crate::load::Source;
-use crate::output::{Answer, Format, Section, print, print_text};
+use crate::load::{Source, refusal};
+use crate::output::{Answer, Format, Section, print};
 
 const EXPLAIN_AFTER_HELP: &str = "\
 Examples:
   ringlog config explain retention.ms        of a topic
-  ringlog config explain log.retention.hours  of a node";
+  ringlog config explain log.retention.hours  of a node
+  ringlog config explain cleanup.policy -o json";
 
 const LIST_AFTER_HELP: &str = "\
 Examples:
@@ -26,7 +30,8 @@ Examples:
 const CHECK_AFTER_HELP: &str = "\
 Examples:
   ringlog config check --override num.partitions=3
-  ringlog config check --override log.retention.hours=24 --override log.retention.bytes=1073741824";
+  ringlog config check --override log.retention.hours=24 --override log.retention.bytes=1073741824
+  ringlog config check --override num.partitions=3 -o json   for scripts: what is wrong, one by one";
 
 /// The commands about settings.
 #[derive(Subcommand)]
@@ -44,6 +49,8 @@ pub(crate) enum ConfigCommand {
     Explain {
         /// Its name, as in Kafka's documentation
         name: String,
+        #[command(flatten)]
+        format: Format,
     },
     /// Every setting that a node would start with, its effective value and where that comes from
     #[command(after_help = LIST_AFTER_HELP)]
@@ -61,6 +68,8 @@ pub(crate) enum ConfigCommand {
     Check {
         #[command(flatten)]
         source: Source,
+        #[command(flatten)]
+        format: Format,
     },
 }
 
@@ -71,18 +80,12 @@ impl ConfigCommand {
             Self::Describe(describe) => describe.run(),
             Self::Set(set) => set.run(),
             Self::Unset(unset) => unset.run(),
-            Self::Explain { name } => match explain(name) {
-                Some(page) => print_text(&page),
-                None => Err(unknown(name)),
+            Self::Explain { name, format } => match explain(name) {
+                pages if pages.is_empty() => Err(unknown(name)),
+                pages => print(&ConfigExplanation::of(pages), format.output),
             },
             Self::List { source, set, format } => list(source, *set, *format),
-            Self::Check { source } => {
-                let config = source.load()?;
-                for line in notice_lines(&config.notices) {
-                    print_text(&format!("note: {line}\n"))?;
-                }
-                print_text("These settings are right.\n")
-            }
+            Self::Check { source, format } => check(source, *format),
         }
     }
 }
@@ -108,6 +111,125 @@ pub(crate) fn notice_lines(notices: &[Notice]) -> Vec<String> {
     let others = notices.iter().filter(|notice| notice.kind != NoticeKind::NoEffect);
     lines.extend(others.map(|notice| format!("{}: {}", notice.name, notice.text)));
     lines
+}
+
+/// What a setting means, takes and does: of each sort that has one of this name.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ConfigExplanation {
+    settings: Vec<Explained>,
+    #[serde(skip)]
+    pages: Vec<Explanation>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Explained {
+    setting: &'static str,
+    /// `topic`, `group` or `broker`.
+    kind: &'static str,
+    /// Kafka's name of its type.
+    value_type: &'static str,
+    meaning: &'static str,
+    /// Null when it is not set then.
+    default: Option<&'static str>,
+    /// Which values it takes, in words.
+    takes: String,
+    /// When it can be changed, in words.
+    changes: &'static str,
+    /// What it does in Ringlog, in words.
+    here: &'static str,
+    /// Of these settings the first that is set counts; empty when it stands alone.
+    first_set_of: Vec<&'static str>,
+    /// The topic setting that a node's setting is the default of.
+    default_of: Option<&'static str>,
+    /// The environment variable that sets a node's setting.
+    environment: Option<String>,
+    /// The node's setting that counts when that of a topic or a group is not set.
+    falls_back_to: Option<String>,
+}
+
+impl ConfigExplanation {
+    fn of(pages: Vec<Explanation>) -> Self {
+        let explained = |page: &Explanation| Explained {
+            setting: page.name,
+            kind: match page.scope {
+                Scope::Topic => "topic",
+                Scope::Group => "group",
+                Scope::Broker => "broker",
+            },
+            value_type: page.value_type,
+            meaning: page.documentation,
+            default: page.default,
+            takes: page.takes.clone(),
+            changes: page.changes,
+            here: page.here,
+            first_set_of: page.first_set_of.clone(),
+            default_of: page.default_of,
+            environment: page.environment.clone(),
+            falls_back_to: page.falls_back_to.clone(),
+        };
+        Self { settings: pages.iter().map(explained).collect(), pages }
+    }
+}
+
+impl Answer for ConfigExplanation {
+    const SCHEMA: &'static str = "config.explain";
+    const LINES: &'static str = "settings";
+
+    fn sections(&self, _wide: bool) -> Vec<Section> {
+        self.pages.iter().map(|page| Section::Text(page.to_string())).collect()
+    }
+}
+
+/// Whether a node would start with its settings.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ConfigCheck {
+    right: bool,
+    /// What cannot be used; empty when all is right.
+    problems: Vec<WrongSetting>,
+    /// What is worth knowing: settings without effect, names that nobody knows. Empty when something is wrong.
+    notes: Vec<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct WrongSetting {
+    setting: String,
+    /// As written; null when it follows from defaults.
+    value: Option<String>,
+    /// Where it is written: a file with its line, a variable, `--override`; null when it follows from defaults.
+    source: Option<String>,
+    /// Which rule it breaks, and what to do.
+    rule: String,
+}
+
+impl Answer for ConfigCheck {
+    const SCHEMA: &'static str = "config.check";
+
+    fn sections(&self, _wide: bool) -> Vec<Section> {
+        let mut text: String = self.notes.iter().map(|note| format!("note: {note}\n")).collect();
+        text.push_str("These settings are right.");
+        vec![Section::Text(text)]
+    }
+}
+
+fn check(source: &Source, format: Format) -> Result<(), Failure> {
+    match Config::prove(source.read()?, Dynamic::NONE) {
+        Ok(config) => {
+            let notes = notice_lines(&config.notices);
+            print(&ConfigCheck { right: true, problems: Vec::new(), notes }, format.output)
+        }
+        Err(error) if format.output.is_text() => Err(refusal(&error)),
+        Err(error) => {
+            let wrong = |problem: Problem| WrongSetting {
+                setting: problem.name,
+                value: problem.value,
+                source: problem.origin.map(|origin| origin.to_string()),
+                rule: problem.rule,
+            };
+            let problems = error.problems.into_iter().map(wrong).collect();
+            print(&ConfigCheck { right: false, problems, notes: Vec::new() }, format.output)?;
+            Err(Failure::new(Code::Failed, ""))
+        }
+    }
 }
 
 /// The settings that a node would start with.

@@ -22,6 +22,11 @@ pub(crate) struct Source {
 impl Source {
     /// Reads and proves everything.
     pub(crate) fn load(&self) -> Result<Config, Failure> {
+        Config::prove(self.read()?, Dynamic::NONE).map_err(|error| refusal(&error))
+    }
+
+    /// Reads everything, right or wrong.
+    pub(crate) fn read(&self) -> Result<RawConfig, Failure> {
         let mut raw = RawConfig::new();
         raw.set_host_name(&std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default());
         if let Some(path) = &self.file {
@@ -38,18 +43,19 @@ impl Source {
         for text in &self.overrides {
             raw.read_override(text).map_err(|reason| Failure::new(Code::Usage, format!("--override {reason}")))?;
         }
-        Config::prove(raw, Dynamic::NONE).map_err(|error| Failure::new(Code::Failed, refusal(&error)))
+        Ok(raw)
     }
 }
 
-fn refusal(error: &ConfigError) -> String {
+/// Everything that is wrong, and where to look first.
+pub(crate) fn refusal(error: &ConfigError) -> Failure {
     let mut text = String::from("these settings cannot be used:\n");
     for problem in &error.problems {
         text.push_str(&format!("  {problem}\n"));
     }
     let name = error.problems.first().map_or("NAME", |problem| &problem.name);
     text.push_str(&format!("Next: ringlog config explain {name}"));
-    text
+    Failure::new(Code::Failed, text)
 }
 
 #[cfg(test)]

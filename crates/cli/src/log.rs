@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::failure::{Code, Failure};
 use crate::output::{Answer, Format, Section, print};
+use crate::units::{count, counted};
 
 /// The commands about folders.
 #[derive(Subcommand)]
@@ -82,10 +83,19 @@ fn read(
     with_records: bool,
     on_batch: &mut dyn FnMut(i64, &BatchRow),
 ) -> Result<PartitionReport, Failure> {
-    inspect::partition(folder, with_records, on_batch).map_err(|error| {
+    let report = inspect::partition(folder, with_records, on_batch).map_err(|error| {
         let code = if error.kind() == std::io::ErrorKind::NotFound { Code::NotFound } else { Code::Failed };
         Failure::new(code, format!("cannot read {}: {error}", folder.display()))
-    })
+    })?;
+    // Nothing wrong in a folder that holds something else would be no good news.
+    if report.segments.is_empty() && report.topic_id.is_none() {
+        return Err(Failure::new(
+            Code::NotFound,
+            format!("{} is no partition's folder: it holds no segment", folder.display()),
+        )
+        .with_next("give the folder of one, such as ringlog-data/orders-0"));
+    }
+    Ok(report)
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -336,13 +346,15 @@ impl Answer for LogVerification {
 }
 
 fn summary(sum: &LogVerification) -> String {
+    let batches = if sum.batches == 1 { "1 batch".to_owned() } else { format!("{} batches", count(sum.batches)) };
     let read =
-        format!("{} folders, {} batches, {} records, {}", sum.folders, sum.batches, sum.records, human(sum.size_bytes));
+        [counted(sum.folders, "folder"), batches, counted(sum.records, "record"), human(sum.size_bytes)].join(", ");
     match sum.faults.len() {
         0 => format!("{read}: no faults"),
         // A torn tail is what a killed process leaves; a node's start cuts it off.
-        count => format!(
-            "{read}: {count} faults. A start of the node repairs a torn tail and indexes; for more, ringlog log repair"
+        faults => format!(
+            "{read}: {}. A start of the node repairs a torn tail and indexes; for more, ringlog log repair",
+            counted(faults as u64, "fault")
         ),
     }
 }

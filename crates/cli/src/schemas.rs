@@ -27,6 +27,8 @@ pub(crate) fn all() -> Vec<Description> {
         of::<crate::cluster::ClusterDirs>(),
         of::<crate::cluster::ClusterHealth>(),
         of::<crate::cluster::ClusterQuorum>(),
+        of::<crate::config::ConfigCheck>(),
+        of::<crate::config::ConfigExplanation>(),
         of::<crate::config::ConfigList>(),
         of::<crate::config::change::ConfigChanges>(),
         of::<crate::config::describe::ConfigDescription>(),

@@ -68,6 +68,11 @@ pub(crate) fn now_ms() -> i64 {
     Timestamp::now().as_millisecond()
 }
 
+/// So many of something: `1 member`, `2,000 members`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// Whole numbers with a comma at every third digit.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();

@@ -146,7 +146,24 @@ fn doctor_and_config_answer_people_and_programs() {
     assert!(stderr.contains("Did you mean retention.ms"), "{stderr}");
     let (_, stdout, _) = run(&folder, &["config", "list", "--set", "--override", "num.partitions=3"]);
     assert_eq!(stdout, "name\tvalue\tsource\nnum.partitions\t3\t--override\n");
-    assert_eq!(run(&folder, &["config", "check", "--override", "num.partitions=3"]).0.status.code(), Some(0));
+    let document = |arguments: &[&str]| {
+        let (output, stdout, _) = run(&folder, &[arguments, &["-o", "json"]].concat());
+        let document: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+        (output.status.code(), document)
+    };
+    let (code, page) = document(&["config", "explain", "cleanup.policy"]);
+    let page = &page["settings"][0];
+    assert_eq!((code, &page["kind"], &page["default"]), (Some(0), &"topic".into(), &"delete".into()), "{page}");
+    assert_eq!(page["falls_back_to"], "log.cleanup.policy");
+    let (code, right) = document(&["config", "check", "--override", "num.partitions=3"]);
+    assert_eq!((code, &right["right"], &right["problems"]), (Some(0), &true.into(), &serde_json::json!([])));
+    let (code, wrong) = document(&["config", "check", "--override", "num.partitions=0"]);
+    let problem = &wrong["problems"][0];
+    assert_eq!((code, &wrong["right"], &problem["setting"]), (Some(1), &false.into(), &"num.partitions".into()));
+    assert_eq!((&problem["value"], &problem["source"]), (&"0".into(), &"--override".into()));
+    let (output, stdout, stderr) = run(&folder, &["config", "check", "--override", "num.partitions=0"]);
+    assert_eq!((output.status.code(), stdout.as_str()), (Some(1), ""), "{stderr}");
+    assert!(stderr.contains("num.partitions = `0`"), "{stderr}");
     assert!(run(&folder, &["generate", "completions", "bash"]).1.contains("_ringlog"));
 }
 
@@ -160,4 +177,10 @@ fn verify_finds_damage_and_says_so_by_its_exit_code() {
     assert!(stdout.contains("\"unusable_bytes\": 100"), "{stdout}");
     assert_eq!(run(&folder, &["log", "inspect", "t-0"]).0.status.code(), Some(0));
     assert_eq!(run(&folder, &["log", "verify", "no-such"]).0.status.code(), Some(3));
+    // No fault in what is no log is no good news.
+    for verb in ["verify", "inspect"] {
+        let (output, stdout, stderr) = run(&folder, &["log", verb, "."]);
+        assert_eq!((output.status.code(), stdout.as_str()), (Some(3), ""), "{stderr}");
+        assert!(stderr.contains("is no partition's folder"), "{stderr}");
+    }
 }

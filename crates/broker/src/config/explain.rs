@@ -1,49 +1,62 @@
 //! `config explain NAME`: what a setting means, takes and does here.
 
-use std::fmt::Write;
+use std::fmt;
 
 use super::catalogue::{ConfigKey, Scope, Treatment, Update, broker_twin, chain, topic_twin};
 
-/// The page about `name`, broker, topic and group settings alike; `None` when there is no such setting.
-#[must_use]
-pub fn explain(name: &str) -> Option<String> {
-    let scopes = [Scope::Topic, Scope::Group, Scope::Broker];
-    let pages: Vec<String> = scopes.iter().filter_map(|scope| scope.key(name).map(|key| page(*scope, key))).collect();
-    (!pages.is_empty()).then(|| pages.join("\n"))
+/// What a setting of one sort means, takes and does here. `Display` is the page about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Explanation {
+    /// Its name.
+    pub name: &'static str,
+    /// Whose it is.
+    pub scope: Scope,
+    /// Kafka's name of its type: `long`, `list`, ...
+    pub value_type: &'static str,
+    /// What it means.
+    pub documentation: &'static str,
+    /// Its value when nobody sets it; `None` when it has none then.
+    pub default: Option<&'static str>,
+    /// Which values it takes, in words.
+    pub takes: String,
+    /// When it can be changed, in words.
+    pub changes: &'static str,
+    /// What it does in Ringlog, in words.
+    pub here: &'static str,
+    /// Of a node: the settings of which the first that is set counts, this one among them.
+    pub first_set_of: Vec<&'static str>,
+    /// Of a node: the topic setting that it is the default of.
+    pub default_of: Option<&'static str>,
+    /// Of a node: the environment variable that sets it.
+    pub environment: Option<String>,
+    /// Of a topic or a group: the node's setting that counts when this one is not set.
+    pub falls_back_to: Option<String>,
 }
 
-fn page(scope: Scope, key: &ConfigKey) -> String {
-    let mut out = String::new();
-    let noun = match scope {
-        Scope::Topic => "setting of a topic",
-        Scope::Group => "setting of a group",
-        Scope::Broker => "setting of the node",
-    };
-    let mut line = |label: &str, text: &str| {
-        // Writing to a String does not fail.
-        let _ = writeln!(out, "  {label:<12} {text}");
-    };
-    line(
-        "default",
-        match key.default {
-            None => "not set",
-            Some("") => "empty",
-            Some(text) => text,
-        },
-    );
-    line("takes", &key.takes());
-    line(
-        "changes",
-        match (scope, key.update) {
+/// What is known of `name`, topic, group and node settings alike; nothing when there is no such setting.
+#[must_use]
+pub fn explain(name: &str) -> Vec<Explanation> {
+    let scopes = [Scope::Topic, Scope::Group, Scope::Broker];
+    scopes.iter().filter_map(|scope| scope.key(name).map(|key| explanation(*scope, key))).collect()
+}
+
+fn explanation(scope: Scope, key: &'static ConfigKey) -> Explanation {
+    let of_node = scope == Scope::Broker;
+    let first_set_of = chain(key.name).filter(|_| of_node).unwrap_or_default();
+    Explanation {
+        name: key.name,
+        scope,
+        value_type: key.value_type.name(),
+        documentation: key.documentation,
+        default: key.default,
+        takes: key.takes(),
+        changes: match (scope, key.update) {
             (Scope::Broker, Update::ReadOnly) => "by a restart",
             (Scope::Broker, Update::PerBroker) => "while the node runs, for this node",
             (Scope::Broker, Update::ClusterWide) => "while the node runs, for this node or all",
             _ => "at any time, by AlterConfigs",
         },
-    );
-    line(
-        "here",
-        match key.treatment {
+        here: match key.treatment {
             Treatment::Effective => "effective",
             Treatment::NoEffect => "accepted, without effect",
             Treatment::NotBuilt => "not built yet: only the default is taken",
@@ -52,26 +65,51 @@ fn page(scope: Scope, key: &ConfigKey) -> String {
                 "accepted with one node, without effect; refused with more, as several nodes are not built yet"
             }
         },
-    );
-    match scope {
-        Scope::Broker => {
-            if let Some(chain) = chain(key.name) {
-                let names: Vec<&str> = chain.iter().map(|(name, _)| *name).collect();
-                line("first set of", &names.join(", "));
-            }
-            if let Some(topic) = topic_twin(key.name) {
-                line("default of", &format!("{topic} (topic)"));
-            }
-            line("environment", &variable(key.name));
-        }
-        Scope::Topic => {
-            if let Some(twin) = broker_twin(key.name) {
-                line("falls back to", &format!("{twin} (node)"));
-            }
-        }
-        Scope::Group => line("falls back to", &format!("group.{} (node)", key.name)),
+        first_set_of: first_set_of.iter().map(|(name, _)| *name).collect(),
+        default_of: topic_twin(key.name).filter(|_| of_node),
+        environment: of_node.then(|| variable(key.name)),
+        falls_back_to: match scope {
+            Scope::Broker => None,
+            Scope::Topic => broker_twin(key.name).map(str::to_owned),
+            Scope::Group => Some(format!("group.{}", key.name)),
+        },
     }
-    format!("{}  ({noun}, {})\n  {}\n{out}", key.name, key.value_type.name(), key.documentation)
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let noun = match self.scope {
+            Scope::Topic => "setting of a topic",
+            Scope::Group => "setting of a group",
+            Scope::Broker => "setting of the node",
+        };
+        writeln!(f, "{}  ({noun}, {})\n  {}", self.name, self.value_type, self.documentation)?;
+        let mut line = |label: &str, text: &str| writeln!(f, "  {label:<12} {text}");
+        line(
+            "default",
+            match self.default {
+                None => "not set",
+                Some("") => "empty",
+                Some(text) => text,
+            },
+        )?;
+        line("takes", &self.takes)?;
+        line("changes", self.changes)?;
+        line("here", self.here)?;
+        if !self.first_set_of.is_empty() {
+            line("first set of", &self.first_set_of.join(", "))?;
+        }
+        if let Some(topic) = self.default_of {
+            line("default of", &format!("{topic} (topic)"))?;
+        }
+        if let Some(variable) = &self.environment {
+            line("environment", variable)?;
+        }
+        if let Some(node) = &self.falls_back_to {
+            line("falls back to", &format!("{node} (node)"))?;
+        }
+        Ok(())
+    }
 }
 
 /// The environment variable of a broker setting: `log.dirs` is KAFKA_LOG_DIRS.

@@ -26,7 +26,7 @@ pub use describe::{
     ConfigRow, ConfigSource, DescribeOptions, Synonym, describe_broker, describe_default_broker, describe_group,
     describe_topic,
 };
-pub use explain::{explain, nearest_names};
+pub use explain::{Explanation, explain, nearest_names};
 pub use live::{ConnectionLimits, LiveConfig};
 pub use proved::{
     AppendBackend, Config, ConfigError, Dynamic, Endpoint, GroupsConfig, Listener, MetadataLogConfig, Notice,
