@@ -262,8 +262,8 @@ const GROUPS_ACTIVE: &[Case] = &[
             is("/groups/0/members/0/assignment", r#"[{"topic":"parcels","partitions":[0,1,2]}]"#),
         ],
     ),
-    case("group seek readers --to-earliest", &[says("is Stable with 1 members"), says("Next: ")]).fails(1),
-    case("group delete readers --yes", &[says("has 1 members"), says("Next: ")]).fails(1),
+    case("group seek readers --to-earliest", &[says("is Stable with 1 member "), says("Next: ")]).fails(1),
+    case("group delete readers --yes", &[says("has 1 member"), says("Next: ")]).fails(1),
 ];
 
 /// What the shell offers of all this; and the group is put back to where it was.

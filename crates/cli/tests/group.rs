@@ -382,6 +382,31 @@ fn groups_without_commits_or_whose_topic_is_gone_are_told_apart_from_groups_that
 }
 
 #[test]
+fn a_slip_in_a_name_is_no_good_news() {
+    let node = TestNode::start("slips");
+    node.create("t", 1, &[]);
+    node.create("unread", 1, &[]);
+    node.commit("g", &[("t", 0, 0)]);
+    let code = |arguments: &[&str]| {
+        let output = node.ringlog(arguments);
+        (output.status.code(), stdout(&output), stderr(&output))
+    };
+    for (arguments, expected) in [
+        (&["group", "lag", "h", "--warn", "1h"][..], Some(3)),
+        (&["group", "lag", "h", "i", "--warn", "1h"], Some(3)),
+        (&["group", "lag", "g", "h", "--warn", "1h"], Some(5)),
+        (&["group", "lag", "g", "--topic", "no-such"], Some(3)),
+        (&["group", "lag", "g", "--topic", "t:7"], Some(3)),
+        (&["group", "lag", "g", "--topic", "unread"], Some(0)),
+        (&["group", "lag", "g", "--topic", "t:0", "--warn", "1h"], Some(0)),
+    ] {
+        let (found, out, error) = code(arguments);
+        assert_eq!(found, expected, "{arguments:?}: {out}{error}");
+        assert_eq!(error.is_empty(), expected == Some(0), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
 fn a_seek_shows_what_it_does_and_can_be_taken_back() {
     let node = TestNode::start("seek");
     node.create("t", 2, &[]);
@@ -453,7 +478,7 @@ fn groups_with_members_are_neither_moved_nor_deleted() {
     let output = node.ringlog(&["group", "seek", "g", "--to-latest"]);
     assert_eq!(output.status.code(), Some(1));
     let error = stderr(&output);
-    assert!(error.contains("is Stable with 1 members"), "{error}");
+    assert!(error.contains("is Stable with 1 member ("), "{error}");
     assert!(error.contains("then `ringlog group seek g --to-latest`"), "{error}");
     // There is one, though it has committed nothing.
     let output = node.ringlog(&["group", "seek", "g", "--to-latest", "--dry-run"]);

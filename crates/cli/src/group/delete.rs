@@ -11,6 +11,7 @@ use crate::live_names;
 use crate::output::{Answer, Format, Section, print};
 use crate::session::{Connect, Consent, Session};
 use crate::topic::once;
+use crate::units;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -100,7 +101,8 @@ impl DeleteCommand {
             if group.state == client::GROUP_DEAD && committed.is_empty() {
                 failures.push(no_group(&id));
             } else if is_active(&group.state) {
-                let why = format!("group {id} is {} and has {} members", group.state, group.members.len());
+                let members = units::counted(group.members.len() as u64, "member");
+                let why = format!("group {id} is {} and has {members}", group.state);
                 failures
                     .push(Failure::new(Code::Failed, why).with_next(&format!(
                         "stop its members (`ringlog group describe {id}` names them), then again"
@@ -118,7 +120,8 @@ impl GroupDeletion {
     fn question(&self) -> String {
         let names: Vec<&str> = self.groups.iter().map(|group| group.group.as_str()).collect();
         let partitions: usize = self.groups.iter().map(|group| group.committed_partitions).sum();
-        format!("This deletes {} and what is committed for {partitions} partitions.", names.join(", "))
+        let partitions = units::counted(partitions as u64, "partition");
+        format!("This deletes {} and what is committed for {partitions}.", names.join(", "))
     }
 }
 

@@ -126,6 +126,7 @@ impl GroupDescribed {
 /// What a state means for the one who waits.
 fn reason(state: &str, members: usize) -> String {
     match state {
+        "Stable" if members == 1 => "its only member has its partitions and reads".to_owned(),
         "Stable" => format!("all {members} members have their partitions and read"),
         "Empty" => {
             "no member is connected; what is committed is kept until offsets.retention.minutes are over".to_owned()

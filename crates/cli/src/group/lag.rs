@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
-use crate::group::standing::{self, Keeps, Place, Standing, TopicFilter, UnreadBytes};
-use crate::group::{Groups, named_or_all};
+use crate::group::standing::{self, Keeps, Leaders, Place, Standing, TopicFilter, UnreadBytes};
+use crate::group::{Groups, named_or_all, no_group};
 use crate::live_names;
 use crate::output::{Answer, Cell, Format, Section, Tone, print, print_text};
 use crate::session::{Connect, Session};
@@ -89,13 +89,15 @@ impl LagCommand {
     async fn ask(&self, session: &Session, filter: &TopicFilter) -> Result<GroupLag, Failure> {
         let groups = named_or_all(session, &self.groups).await?;
         let standings = standing::ask(&session.admin, &groups, filter).await?;
-        if let ([group], [Standing { error: None, places, .. }]) = (&self.groups.groups[..], &standings[..])
-            && places.is_empty()
-            && standings[0].group.state == client::GROUP_DEAD
+        if let [only] = &standings[..]
+            && !self.groups.groups.is_empty()
+            && only.is_absent()
         {
-            return Err(
-                Failure::new(Code::NotFound, format!("there is no group {group}")).with_next("ringlog group list")
-            );
+            return Err(no_group(&only.group.id));
+        }
+        if !filter.is_everything() && standings.iter().all(|standing| standing.places.is_empty()) {
+            // Fails for what is not there; what is there nobody here reads.
+            filter.partitions(&Leaders::ask(&session.admin).await?)?;
         }
         let now_ms = units::now_ms();
         let warn_ms = self.warn.map(|warn| i64::try_from(warn.as_millis()).unwrap_or(i64::MAX));
@@ -107,12 +109,14 @@ impl LagCommand {
     fn verdict(&self, answer: &GroupLag) -> Result<(), Failure> {
         let failed: Vec<&GroupRow> = answer.groups.iter().filter(|group| group.error.is_some()).collect();
         if let Some(first) = failed.first() {
-            let code = if failed.len() < answer.groups.len() { Code::Partial } else { Code::Failed };
+            let code = match failed.len() < answer.groups.len() {
+                true => Code::Partial,
+                false if failed.iter().all(|group| group.absent) => Code::NotFound,
+                false => Code::Failed,
+            };
             let why = first.error.as_deref().unwrap_or_default();
-            return Err(Failure::new(
-                code,
-                format!("{} groups could not be read: {}: {why}", failed.len(), first.group),
-            ));
+            let groups = units::counted(failed.len() as u64, "group");
+            return Err(Failure::new(code, format!("{groups} could not be read: {}: {why}", first.group)));
         }
         if self.warn.is_some() && answer.groups.iter().any(|group| Verdict::Losing <= group.verdict) {
             return Err(Failure::verdict());
@@ -156,6 +160,9 @@ struct GroupRow {
     /// Why the group could not be read.
     error: Option<String>,
     partitions: Vec<PartitionRow>,
+    /// Whether there is no such group.
+    #[serde(skip)]
+    absent: bool,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -292,7 +299,11 @@ impl GroupRow {
             lag_ms: partitions.iter().filter_map(|row| row.lag_ms).max(),
             headroom_ms: partitions.iter().filter_map(|row| row.headroom_ms).min(),
             lost_records: partitions.iter().map(|row| row.lost_records).fold(0, i64::saturating_add),
-            error: standing.error.as_ref().map(ToString::to_string),
+            error: match &standing.error {
+                None if standing.is_absent() => Some("there is no such group".to_owned()),
+                error => error.as_ref().map(ToString::to_string),
+            },
+            absent: standing.is_absent(),
             partitions,
         }
     }

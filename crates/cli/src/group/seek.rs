@@ -160,14 +160,14 @@ impl SeekCommand {
         clients.sort();
         clients.dedup();
         let why = format!(
-            "group {} is {} with {} members ({}): they would go on from where they are and commit over what is set",
+            "group {} is {} with {} ({}), which would go on from where it is and commit over what is set",
             self.group,
             group.state,
-            group.members.len(),
+            units::counted(group.members.len() as u64, "member"),
             clients.join(", ")
         );
         Err(Failure::new(Code::Failed, why).with_next(&format!(
-            "stop them, wait until `ringlog group describe {}` says Empty, then `{}`",
+            "stop the members, wait until `ringlog group describe {}` says Empty, then `{}`",
             self.group,
             self.again()
         )))
@@ -484,10 +484,10 @@ impl Answer for GroupSeek {
                 note,
             ]
         };
-        let verb = if self.dry_run { "would be" } else { "are" };
+        let verb = if self.dry_run { "to be read again" } else { "read again" };
         let summary = format!(
-            "{} records {verb} read again, {} skipped",
-            units::count(self.repeated_records.unsigned_abs()),
+            "{} {verb}, {} skipped",
+            units::counted(self.repeated_records.unsigned_abs(), "record"),
             units::count(self.skipped_records.unsigned_abs())
         );
         vec![

@@ -17,6 +17,13 @@ pub(crate) struct Standing {
     pub(crate) error: Option<ClientError>,
 }
 
+impl Standing {
+    /// Whether there is no such group: nobody coordinates it, and nothing is committed.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.error.is_none() && self.places.is_empty() && self.group.state == client::GROUP_DEAD
+    }
+}
+
 /// Where a group stands in one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
