@@ -349,8 +349,8 @@ impl Producer {
         self.retrying.iter().map(|part| self.parts[*part].not_before_ns.max(now_ns + GATHER_NS)).fold(wake_ns, u64::min)
     }
 
-    /// When messages are to be put into batches again. Not before something can be sent: whoever wakes up for each message
-    /// keeps the machine awake, and a broker beside it cheaper than it is.
+    /// When messages are to be put into batches again. Not before something can be sent: waking up for each message takes
+    /// CPU that a broker on the same machine may want.
     fn gather_ns(&self, schedule: &Schedule, now_ns: u64) -> u64 {
         let due_ns = schedule.due_ns();
         if self.linger_ns == 0 {
