@@ -197,6 +197,24 @@ pub struct Reached {
     pub partitions_carried: Option<u64>,
 }
 
+/// What [`Reached::limit`] says, for people; a name that this version does not know is its own.
+#[must_use]
+pub fn title(limit: &str) -> &str {
+    match limit {
+        "disk_write" => "disk, sequential write",
+        "disk_sync" => "disk, fdatasyncs",
+        "net_in" => "network in",
+        "net_out" => "network out",
+        other => other,
+    }
+}
+
+/// Whether [`Reached::limit`] is counted in bytes a second.
+#[must_use]
+pub fn is_bytes(limit: &str) -> bool {
+    matches!(limit, "disk_write" | "net_in" | "net_out")
+}
+
 impl Limits {
     /// Nothing known yet, on this machine.
     #[must_use]

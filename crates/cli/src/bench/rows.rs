@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use loadgen::limits::{self, DURABLE_ACK_MS};
 use loadgen::stats::{self, Verdict};
-use loadgen::summary::{MetricComparison, Run, Summary, TargetSummary};
+use loadgen::summary::{LimitReached, MetricComparison, Run, Summary, TargetSummary};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -25,7 +26,7 @@ pub(crate) struct BenchResults {
     comparisons: Vec<ComparisonRow>,
 }
 
-#[derive(Serialize, JsonSchema)]
+#[derive(Default, Serialize, JsonSchema)]
 struct TargetRow {
     /// What it is called.
     target: String,
@@ -57,6 +58,22 @@ struct TargetRow {
     rss_bytes: Option<u64>,
     /// What to know before reading the numbers: losses, errors, a generator that was the limit.
     cautions: Vec<String>,
+    /// How much of what the machine can do its first run reached; empty where that is not known.
+    limits: Vec<LimitRow>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct LimitRow {
+    /// `disk_write`, `disk_sync`, `net_in` or `net_out`.
+    limit: String,
+    /// What the run did, in bytes or fdatasyncs a second.
+    used_per_s: u64,
+    /// What the machine can do, in the same unit.
+    limit_per_s: u64,
+    /// The ratio. Above 100 where the page cache took what the disk had not yet.
+    percent: u64,
+    /// Of `disk_sync` in durable mode: busy partitions that the disk carries while each ack takes at most 100 ms.
+    partitions_carried: Option<u64>,
 }
 
 /// One metric of two targets.
@@ -128,6 +145,7 @@ impl TargetRow {
             cpu_ns_per_request: median(|run| Some(run.broker.as_ref()?.cpu_ns_per_request)),
             rss_bytes: median(|run| Some(run.broker.as_ref()?.rss_bytes_max)),
             cautions,
+            limits: target.runs.first().map_or_else(Vec::new, |run| run.limits.iter().map(LimitRow::of).collect()),
         }
     }
 
@@ -160,6 +178,42 @@ impl TargetRow {
         }
         cells
     }
+}
+
+impl LimitRow {
+    fn of(limit: &LimitReached) -> Self {
+        Self {
+            limit: limit.limit.clone(),
+            used_per_s: limit.used_per_s,
+            limit_per_s: limit.limit_per_s,
+            percent: limit.percent,
+            partitions_carried: limit.partitions_carried,
+        }
+    }
+
+    fn cells(&self, target: &str) -> Vec<String> {
+        let text =
+            |value: u64| format!("{}/s", if limits::is_bytes(&self.limit) { bytes(value) } else { count(value) });
+        let carried = self
+            .partitions_carried
+            .map(|partitions| format!("carries {} busy partitions at {DURABLE_ACK_MS} ms an ack", count(partitions)));
+        vec![
+            target.to_owned(),
+            limits::title(&self.limit).to_owned(),
+            text(self.used_per_s),
+            text(self.limit_per_s),
+            format!("{} %", self.percent),
+            carried.unwrap_or_default(),
+        ]
+    }
+}
+
+/// What each target took of the machine's limits; `None` where none is known.
+fn limit_section(targets: &[TargetRow]) -> Option<Section> {
+    let of_target = |target: &TargetRow| target.limits.iter().map(|row| row.cells(&target.target)).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> = targets.iter().flat_map(of_target).collect();
+    let heads = ["target", "limit", "the run", "the machine", "reached", "remark"];
+    (!rows.is_empty()).then(|| Section::rows(&heads, rows))
 }
 
 impl ComparisonRow {
@@ -235,6 +289,7 @@ impl Answer for BenchResults {
             heads.extend(["max", "offered/s", "memory", "runs"]);
         }
         let mut sections = vec![Section::rows(&heads, self.targets.iter().map(|row| row.cells(wide)))];
+        sections.extend(limit_section(&self.targets));
         let mut remarks = String::new();
         if let Some(reason) = &self.interrupted {
             remarks.push_str(&format!("interrupted: {reason}\n"));
@@ -279,6 +334,24 @@ fn latency_ns(ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_disk_carries_in_durable_mode_stands_beside_what_the_run_took_of_it() {
+        let row = |limit: &str, partitions_carried| {
+            let limit = limit.to_owned();
+            LimitRow::of(&LimitReached { limit, used_per_s: 1024, limit_per_s: 2048, percent: 50, partitions_carried })
+        };
+        let target = |limits| TargetRow { target: "ringlog".to_owned(), limits, ..TargetRow::default() };
+        assert_eq!(limit_section(&[target(Vec::new())]), None);
+        let found = limit_section(&[target(vec![row("disk_write", None), row("disk_sync", Some(1000))])]);
+        let heads = ["target", "limit", "the run", "the machine", "reached", "remark"];
+        let carries = "carries 1,000 busy partitions at 100 ms an ack";
+        let expected = [
+            vec!["ringlog", "disk, sequential write", "1.0 KiB/s", "2.0 KiB/s", "50 %", ""],
+            vec!["ringlog", "disk, fdatasyncs", "1,024/s", "2,048/s", "50 %", carries],
+        ];
+        assert_eq!(found, Some(Section::rows(&heads, expected)));
+    }
 
     #[test]
     fn latencies_have_three_figures_and_a_unit() {

@@ -6,7 +6,7 @@ use super::Results;
 use super::chart::{Chart, Line, Scale, draw, series_background, series_colour};
 use super::format::{bytes, count, duration_text, grouped, latency, three};
 use super::html::escape;
-use crate::limits::DURABLE_ACK_MS;
+use crate::limits::{self, DURABLE_ACK_MS};
 use crate::outcome::messages_failed;
 use crate::stats::{self, Verdict};
 use crate::summary::{
@@ -917,25 +917,13 @@ fn row_name(row: &str) -> &str {
     }
 }
 
-fn limit_name(limit: &str) -> &str {
-    match limit {
-        "disk_write" => "disk, sequential write",
-        "disk_sync" => "disk, fdatasyncs",
-        "net_in" => "network in",
-        "net_out" => "network out",
-        "generator_ceiling" => "generator against floor",
-        other => other,
-    }
-}
-
 fn limits(out: &mut String, rows: &[Row<'_>]) {
     let run: Vec<&Row<'_>> = rows.iter().filter(|row| !row.target.runs.is_empty()).collect();
     if run.is_empty() {
         return;
     }
     out.push_str("<h2>Beside the machine's limits</h2>\n<div class=\"scroll\"><table class=\"limits\"><thead><tr><th>target</th><th class=\"left\">limit</th><th>the run</th><th>the machine</th><th class=\"left\">reached</th></tr></thead><tbody>\n");
-    let mut entry = |row: &Row<'_>, limit: &str, used: f64, most: f64, carried: Option<u64>| {
-        let is_bytes = matches!(limit, "disk_write" | "net_in" | "net_out");
+    let mut entry = |row: &Row<'_>, (limit, is_bytes): (&str, bool), used: f64, most: f64, carried: Option<u64>| {
         let text = |value: f64| if is_bytes { format!("{}/s", bytes(value)) } else { format!("{}/s", count(value)) };
         let percent = if most > 0.0 { used / most * 100.0 } else { 0.0 };
         let carried = carried.map_or_else(String::new, |partitions| {
@@ -947,7 +935,7 @@ fn limits(out: &mut String, rows: &[Row<'_>]) {
             "<tr><td>{}{}</td><td class=\"left\">{}</td><td>{}</td><td>{}{carried}</td><td class=\"left\">{} %<span class=\"meter\"><i style=\"width:{:.0}%;background:{}\"></i></span></td></tr>",
             row.key(),
             escape(&row.label),
-            escape(limit_name(limit)),
+            escape(limit),
             escape(&text(used)),
             escape(&text(most)),
             three(percent),
@@ -958,10 +946,11 @@ fn limits(out: &mut String, rows: &[Row<'_>]) {
     for row in &run {
         let Some(first) = row.target.runs.first() else { continue };
         for limit in &first.limits {
-            entry(row, &limit.limit, limit.used_per_s as f64, limit.limit_per_s as f64, limit.partitions_carried);
+            let kind = (limits::title(&limit.limit), limits::is_bytes(&limit.limit));
+            entry(row, kind, limit.used_per_s as f64, limit.limit_per_s as f64, limit.partitions_carried);
         }
         if let Some(ceiling) = first.generator.ceiling_messages_per_s {
-            entry(row, "generator_ceiling", first.acked_messages_per_s as f64, ceiling as f64, None);
+            entry(row, ("generator against floor", false), first.acked_messages_per_s as f64, ceiling as f64, None);
         }
     }
     for row in &run {
