@@ -96,12 +96,12 @@ const ANSWERS: &[Answers] = &[
     answers("bench run", "short.toml --target BROKER --force --results run-{form}").measures(),
     answers("bench compare", "BROKER BROKER short.toml --repeat 1 --force --results compared-{form}").measures(),
     answers("bench diff", "before/* before/*"),
+    answers("bench report", "before/* --to page-{form}"),
 ];
 
 /// Commands without a form to choose, and why.
 const WITHOUT_FORM: &[(&str, &str)] = &[
     ("serve", "runs until it is stopped"),
-    ("bench report", "writes a page"),
     ("debug bundle", "writes a file"),
     ("generate *", "prints files"),
     ("consumer-groups", "prints as Kafka's script does"),

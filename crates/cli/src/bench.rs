@@ -6,7 +6,7 @@ pub(crate) mod disk;
 mod live;
 mod measure;
 pub(crate) mod net;
-mod report;
+pub(crate) mod report;
 pub(crate) mod rows;
 mod run;
 
@@ -24,7 +24,7 @@ pub(crate) enum BenchCommand {
     Run(run::Run),
     /// Run a workload against two targets in turn, and say whether they differ
     Compare(compare::BenchCompare),
-    /// Draw the page of results folders again; several beside each other
+    /// Draw the page of results folders again, several beside each other, and print their numbers
     Report(report::BenchReport),
     /// Compare two results folders
     Diff(diff::BenchDiff),

@@ -22,6 +22,7 @@ pub(crate) fn all() -> Vec<Description> {
         of::<crate::bench::diff::BenchDifference>(),
         of::<crate::bench::disk::DiskLimits>(),
         of::<crate::bench::net::NetworkLimits>(),
+        of::<crate::bench::report::BenchPage>(),
         of::<crate::bench::rows::BenchResults>(),
         of::<crate::cluster::ClusterDescription>(),
         of::<crate::cluster::ClusterDirs>(),

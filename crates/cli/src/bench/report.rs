@@ -5,13 +5,18 @@ use std::path::PathBuf;
 
 use clap::Args;
 use loadgen::report::{REPORT_FILE, Results, page};
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use super::rows::BenchResults;
 use crate::failure::{Code, Failure};
+use crate::output::{Answer, Format, Section, print};
 
 const AFTER_HELP: &str = "\
 Examples:
   ringlog bench report results/2026-11-28_4b00e75_tier-small         draws its report.html again
-  ringlog bench report results/*tier* --to tiers.html                several beside each other, on one page";
+  ringlog bench report results/*tier* --to tiers.html                several beside each other, on one page
+  ringlog bench report results/*tier* -o json                        the numbers as well, for scripts";
 
 /// Folders on one page at most.
 const FOLDERS_MAX: usize = 64;
@@ -26,6 +31,8 @@ pub(crate) struct BenchReport {
     /// The page's file [default: DIR/report.html of one folder, comparison.html of several]
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
+    #[command(flatten)]
+    format: Format,
 }
 
 impl BenchReport {
@@ -42,8 +49,33 @@ impl BenchReport {
         };
         std::fs::write(&to, page(&all))
             .map_err(|error| Failure::new(Code::Failed, format!("cannot write {}: {error}", to.display())))?;
-        eprintln!("written to {}", to.display());
-        Ok(())
+        let sessions = self.folders.iter().zip(&all).map(|(folder, read)| BenchResults::of(folder, &read.summary));
+        let answer = BenchPage { page: to.display().to_string(), sessions: sessions.collect() };
+        print(&answer, self.format.output)
+    }
+}
+
+/// A page that was drawn, and what is on it.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct BenchPage {
+    /// The page's file.
+    page: String,
+    /// One for each folder, in the order given.
+    sessions: Vec<BenchResults>,
+}
+
+impl Answer for BenchPage {
+    const SCHEMA: &'static str = "bench.report";
+    const LINES: &'static str = "sessions";
+
+    fn sections(&self, wide: bool) -> Vec<Section> {
+        let of_session = |session: &BenchResults| {
+            let title = Section::Text(format!("{}\n", session.folder));
+            std::iter::once(title).chain(session.tables(wide)).collect::<Vec<_>>()
+        };
+        let mut sections: Vec<Section> = self.sessions.iter().flat_map(of_session).collect();
+        sections.push(Section::Text(format!("{}\n", self.page)));
+        sections
     }
 }
 

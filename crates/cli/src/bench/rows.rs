@@ -15,7 +15,7 @@ use crate::units::{bytes, count};
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct BenchResults {
     /// The results folder.
-    folder: String,
+    pub(crate) folder: String,
     /// The workload's name.
     workload: String,
     /// Why the session ended early; null if it did not.
@@ -112,6 +112,33 @@ impl BenchResults {
             targets: summary.targets.iter().map(TargetRow::of).collect(),
             comparisons: summary.comparisons.iter().map(ComparisonRow::of).collect(),
         }
+    }
+
+    /// What is known of the session, without where its page is.
+    pub(crate) fn tables(&self, wide: bool) -> Vec<Section> {
+        let mut heads =
+            vec!["target", "verdict", "messages/s", "p50", "p99", "p99.9", "end to end p99", "lag", "CPU/request"];
+        if wide {
+            heads.extend(["max", "offered/s", "memory", "runs"]);
+        }
+        let mut sections = vec![Section::rows(&heads, self.targets.iter().map(|row| row.cells(wide)))];
+        sections.extend(limit_section(&self.targets));
+        let mut remarks = String::new();
+        if let Some(reason) = &self.interrupted {
+            remarks.push_str(&format!("interrupted: {reason}\n"));
+        }
+        for row in &self.targets {
+            for remark in
+                row.empty.iter().map(|reason| format!("not run, {reason}")).chain(row.cautions.iter().cloned())
+            {
+                remarks.push_str(&format!("{}: {remark}\n", row.target));
+            }
+        }
+        if !remarks.is_empty() {
+            sections.push(Section::Text(remarks));
+        }
+        sections.extend(comparison_sections(&self.comparisons));
+        sections
     }
 }
 
@@ -283,28 +310,7 @@ impl Answer for BenchResults {
     const LINES: &'static str = "targets";
 
     fn sections(&self, wide: bool) -> Vec<Section> {
-        let mut heads =
-            vec!["target", "verdict", "messages/s", "p50", "p99", "p99.9", "end to end p99", "lag", "CPU/request"];
-        if wide {
-            heads.extend(["max", "offered/s", "memory", "runs"]);
-        }
-        let mut sections = vec![Section::rows(&heads, self.targets.iter().map(|row| row.cells(wide)))];
-        sections.extend(limit_section(&self.targets));
-        let mut remarks = String::new();
-        if let Some(reason) = &self.interrupted {
-            remarks.push_str(&format!("interrupted: {reason}\n"));
-        }
-        for row in &self.targets {
-            for remark in
-                row.empty.iter().map(|reason| format!("not run, {reason}")).chain(row.cautions.iter().cloned())
-            {
-                remarks.push_str(&format!("{}: {remark}\n", row.target));
-            }
-        }
-        if !remarks.is_empty() {
-            sections.push(Section::Text(remarks));
-        }
-        sections.extend(comparison_sections(&self.comparisons));
+        let mut sections = self.tables(wide);
         sections.push(Section::Text(format!("{}/report.html\n", self.folder)));
         sections
     }
