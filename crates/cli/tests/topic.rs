@@ -169,6 +169,15 @@ fn more_partitions_are_asked_about_and_fewer_refused() {
     let widened = cluster.json(&["topic", "add-partitions", "orders", "--total", "8", "--yes"]);
     assert_eq!((&widened["partitions"], &widened["moved_keys_per_thousand"]), (&8.into(), &500.into()));
     assert!(cluster.ok(&["topic", "list"]).contains("orders\t8\t1"));
+    for command in [
+        &["topic", "create", "wide", "-p", "10001"][..],
+        &["topic", "add-partitions", "orders", "--add", "10001", "--yes"],
+    ] {
+        let refused = cluster.fails(1, command);
+        for part in ["10001", "may come to 10000 metadata records", "No setting raises that: ask for fewer at once"] {
+            assert!(refused.contains(part), "{part} is missing: {refused}");
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Creating, deleting, widening and adopting topics: Kafka's checks in Kafka's order, as functions from an image to records.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::sync::Arc;
 
 use types::limits::METADATA_RECORDS_PER_REQUEST_MAX;
@@ -124,10 +125,7 @@ pub(crate) fn create<R: ConfigRules>(
 ) -> (Vec<Record>, Named<TopicCreated>) {
     let total: i64 = topics.iter().map(|topic| partitions_asked(topic, options)).sum();
     if METADATA_RECORDS_PER_REQUEST_MAX < usize::try_from(total).unwrap_or(usize::MAX) {
-        return refuse_all(
-            topics.into_iter().map(|topic| topic.name),
-            &Fault::new(ErrorCode::PolicyViolation, "Excessively large number of partitions per request."),
-        );
+        return refuse_all(topics.into_iter().map(|topic| topic.name), &too_large(total, "partitions"));
     }
     let twice = named_twice(topics.iter().map(|topic| &topic.name));
     let mut placer = Placer::new(image);
@@ -150,7 +148,7 @@ pub(crate) fn create<R: ConfigRules>(
         ));
     }
     if METADATA_RECORDS_PER_REQUEST_MAX < records.len() {
-        return refuse_all(results.into_iter().map(|(name, _)| name), &too_many_records());
+        return refuse_all(results.into_iter().map(|(name, _)| name), &too_large(records.len(), "metadata records"));
     }
     (records, results)
 }
@@ -213,7 +211,7 @@ pub(crate) fn add_partitions(image: &MetadataImage, topics: Vec<NewPartitions>) 
         results.push((topic.name, result.map(|mut new| records.append(&mut new))));
     }
     if METADATA_RECORDS_PER_REQUEST_MAX < records.len() {
-        return refuse_all(results.into_iter().map(|(name, _)| name), &too_many_records());
+        return refuse_all(results.into_iter().map(|(name, _)| name), &too_large(records.len(), "metadata records"));
     }
     (records, results)
 }
@@ -336,7 +334,7 @@ pub(crate) fn adopt<R: ConfigRules>(
         records.push(Record::ProducerIds { node, broker_epoch: Some(broker.epoch), next });
     }
     if METADATA_RECORDS_PER_REQUEST_MAX < records.len() {
-        return Err(too_many_records());
+        return Err(too_large(records.len(), "metadata records"));
     }
     Ok(records)
 }
@@ -439,7 +437,7 @@ fn add_partitions_one(
     }
     let additional = asked.count - had;
     if METADATA_RECORDS_PER_REQUEST_MAX < additional as usize {
-        return Err(too_many_records());
+        return Err(too_large(additional, "new partitions"));
     }
     let factor = topic.partitions.first().map_or(1, |first| first.replicas.len());
     let partitions = match &asked.manual {
@@ -611,8 +609,15 @@ fn duplicate_name() -> Fault {
     Fault::new(ErrorCode::InvalidRequest, "Duplicate topic name.")
 }
 
-fn too_many_records() -> Fault {
-    Fault::new(ErrorCode::PolicyViolation, "Unable to perform excessively large batch operation.")
+/// Kafka's code in words of our own: its "Excessively large number of partitions per request." names neither what is too
+/// large nor the bound.
+fn too_large(asked: impl Display, what: &str) -> Fault {
+    let message = format!(
+        "The request comes to {asked} {what}, and one request may come to {METADATA_RECORDS_PER_REQUEST_MAX} metadata \
+         records at most: one for each topic, each new partition and each config. No setting raises that: ask for fewer at \
+         once, and add the other partitions with further requests."
+    );
+    Fault::new(ErrorCode::PolicyViolation, message)
 }
 
 fn unable_to_replicate(factor: i16, why: &str) -> Fault {
