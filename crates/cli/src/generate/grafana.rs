@@ -303,6 +303,11 @@ const ROWS: &[Row] = &[
                 "short",
                 &[("process_open_fds{instance=~\"$instance\",job=\"ringlog\"}", "{{instance}}")],
             ),
+            Panel(
+                "Lines of the log lost",
+                "ops",
+                &[("rate(ringlog_log_lines_lost_total{instance=~\"$instance\"}[$__rate_interval])", "{{instance}}")],
+            ),
         ],
     ),
 ];

@@ -196,6 +196,13 @@ fn node_alerts() -> Vec<Alert> {
             "{{ $labels.instance }} has {{ $value | humanizePercentage }} of its file descriptors open",
             "Raise the limit of open files (LimitNOFILE, ulimit -n) and restart the node.",
         ),
+        alert(
+            "RinglogLogLinesLost",
+            "sum by (instance) (increase(ringlog_log_lines_lost_total[15m])) > 0",
+            ("0m", "warning"),
+            "{{ $labels.instance }} lost {{ $value | humanize }} lines of its log in 15 minutes",
+            "Whoever reads its stderr (journald, a pipe) is stopped or too slow. The last lines are in /debug/bundle all the same.",
+        ),
     ]
 }
 
