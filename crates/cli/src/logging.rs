@@ -26,6 +26,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 use types::limits::{LOG_CAUSES_MAX, LOG_LINES_PER_WINDOW_MAX, LOG_WINDOW_MS};
 
+use crate::last_words;
 use crate::log_queue::LogQueue;
 
 /// How long the end waits for whoever reads the log.
@@ -34,7 +35,8 @@ const FLUSH_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The way to stderr, once [`start`] has made it.
 static QUEUE: OnceLock<LogQueue> = OnceLock::new();
 
-/// Takes log lines from now on, as lines for people or as one JSON object each.
+/// Takes log lines from now on, as lines for people or as one JSON object each, and bounds how long a panic waits until it
+/// is told.
 ///
 /// # Errors
 /// When the system gives no thread or descriptor.
@@ -43,6 +45,7 @@ pub(crate) fn start(filter: EnvFilter, as_json: bool, colour: bool) -> io::Resul
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let queue = LogQueue::start(stderr)?;
     let queue = QUEUE.get_or_init(|| queue);
+    last_words::bound(|wait_max| queue.flush(wait_max));
     let layer = tracing_subscriber::fmt::layer().with_writer(Lines(queue)).with_target(false);
     if as_json {
         tracing_subscriber::registry().with(filter).with(gated(layer.json().flatten_event(true))).init();

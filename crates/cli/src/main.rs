@@ -14,6 +14,7 @@ mod doctor;
 mod failure;
 mod generate;
 mod group;
+mod last_words;
 mod live_names;
 mod load;
 mod log;
