@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use client::{ConsumerConfig, FetchedRecord, GroupConfig, Partitioner, ProducerConfig, TimestampType};
 use regex::Regex;
 use types::Offset;
@@ -14,6 +15,7 @@ use crate::consume::print::{Form, Printer};
 use crate::consume::range::{From, Range, Until};
 use crate::consume::{self, read};
 use crate::failure::{Code, Failure};
+use crate::live_names;
 use crate::produce::input::{ConsoleLine, Shape, Source};
 use crate::produce::{self, send};
 use crate::session::{Connect, Properties, Session};
@@ -84,7 +86,7 @@ Examples:
 #[command(after_help = CONSUMER_EXAMPLES)]
 pub(crate) struct ConsoleConsumer {
     /// The topic
-    #[arg(long, required_unless_present = "include")]
+    #[arg(long, required_unless_present = "include", add = ArgValueCompleter::new(live_names::topics))]
     topic: Option<String>,
     /// Topics by a regular expression that matches their whole names
     #[arg(long, conflicts_with_all = ["topic", "partition"])]
@@ -105,7 +107,7 @@ pub(crate) struct ConsoleConsumer {
     #[arg(long, value_name = "MS")]
     timeout_ms: Option<i64>,
     /// The group; without one nothing is committed
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(live_names::groups))]
     group: Option<String>,
     /// read_committed or read_uncommitted
     #[arg(long, value_name = "LEVEL", default_value = "read_uncommitted")]
@@ -327,7 +329,7 @@ Examples:
 #[command(after_help = PRODUCER_EXAMPLES)]
 pub(crate) struct ConsoleProducer {
     /// The topic
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(live_names::topics))]
     topic: String,
     /// Wait for each record before the next is sent
     #[arg(long)]

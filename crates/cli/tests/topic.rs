@@ -334,12 +334,43 @@ fn a_cluster_says_how_it_is_and_whether_clients_reach_it() {
 fn the_shell_completes_names_of_the_cluster() {
     let cluster = Cluster::start("complete");
     cluster.ok(&["topic", "create", "orders", "orphans", "clicks"]);
-    let line = ["--", "ringlog", "topic", "describe", "-b", &cluster.address, "or"];
-    let mut command = nodes::ringlog(&cluster.folder);
-    command.args(line).env("COMPLETE", "fish");
-    let output = command.output().expect("run");
-    let offered = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(offered.lines().collect::<Vec<_>>(), ["orders", "orphans"]);
+    std::fs::write(cluster.folder.join("clicks.txt"), "one\n").expect("written");
+    cluster.ok(&["produce", "-t", "clicks", "-l", "clicks.txt"]);
+    cluster.ok(&["consume", "-q", "-t", "clicks", "-g", "counters", "-c", "1"]);
+    let offered = |line: &str| {
+        let mut command = nodes::ringlog(&cluster.folder);
+        command.args(["--", "ringlog"]).args(line.replace("HERE", &cluster.address).split(' ')).env("COMPLETE", "fish");
+        let output = command.output().expect("run");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        // fish is told options and their meaning too.
+        let names = text.lines().map(|line| line.split('\t').next().unwrap_or(line));
+        names.filter(|name| !name.starts_with('-')).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for line in [
+        "topic describe -b HERE or",
+        "config set -b HERE topic or",
+        "topics --bootstrap-server HERE --describe --topic or",
+        "configs --bootstrap-server HERE --describe --topic or",
+        "configs --bootstrap-server HERE --describe --entity-type topics --entity-name or",
+        "get-offsets --bootstrap-server HERE --topic or",
+        "console-consumer --bootstrap-server HERE --topic or",
+        "console-producer --broker-list HERE --topic or",
+        "consumer-groups --bootstrap-server HERE --describe --topic or",
+    ] {
+        assert_eq!(offered(line), ["orders", "orphans"], "{line}");
+    }
+    for line in [
+        "group describe -b HERE c",
+        "config get -b HERE group c",
+        "configs --bootstrap-server HERE --describe --group c",
+        "console-consumer --bootstrap-server HERE --group c",
+        "consumer-groups --bootstrap-server HERE --describe --group c",
+    ] {
+        assert_eq!(offered(line), ["counters"], "{line}");
+    }
+    for line in ["config describe -b HERE broker ", "configs --bootstrap-server HERE --describe --broker "] {
+        assert_eq!(offered(line), ["1"], "{line}");
+    }
     for shell in ["bash", "zsh", "fish"] {
         assert!(run(&cluster.folder, &["generate", "completions", shell]).1.contains("COMPLETE"), "{shell}");
     }

@@ -1,10 +1,12 @@
 //! Whose settings a command means.
 
 use clap::{Args, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use client::{ConfigResource, ResourceKind};
 use types::NodeId;
 
 use crate::failure::{Code, Failure};
+use crate::live_names;
 use crate::session::Session;
 
 /// What has settings.
@@ -36,6 +38,7 @@ pub(crate) struct Entity {
     #[arg(value_enum)]
     pub(crate) kind: Kind,
     /// Its name; of a node its number, or `default` for all nodes
+    #[arg(add = ArgValueCompleter::new(live_names::entities))]
     pub(crate) name: String,
 }
 

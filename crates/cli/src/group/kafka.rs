@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
+use clap_complete::engine::ArgValueCompleter;
 use client::{CoordinatorKind, GroupMember};
 use types::{Offset, TopicPartition};
 
@@ -13,6 +14,7 @@ use crate::failure::{Code, Failure};
 use crate::group::seek::{self, FileOffsets, Move, Target, parse_time};
 use crate::group::standing::{self, Leaders, Standing, TopicFilter};
 use crate::group::{Groups, is_active, named_or_all};
+use crate::live_names;
 use crate::output::print_text;
 use crate::session::{Connect, Session};
 use crate::units;
@@ -44,7 +46,7 @@ pub(crate) struct ConsumerGroups {
     #[arg(long, group = "action")]
     delete_offsets: bool,
     /// The group. May be given many times
-    #[arg(long, value_name = "GROUP")]
+    #[arg(long, value_name = "GROUP", add = ArgValueCompleter::new(live_names::groups))]
     group: Vec<String>,
     /// Every group
     #[arg(long)]
@@ -65,7 +67,7 @@ pub(crate) struct ConsumerGroups {
     #[arg(long)]
     verbose: bool,
     /// topic, or topic:0,1,2. May be given many times
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(long, value_name = "TOPIC", add = ArgValueCompleter::new(live_names::topics))]
     topic: Vec<String>,
     /// All topics that the group has committed
     #[arg(long)]

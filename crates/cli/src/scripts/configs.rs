@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
+use clap_complete::engine::ArgValueCompleter;
 use client::{ConfigChange, ConfigEntry, ConfigResource, ResourceKind};
 use types::NodeId;
 
 use crate::failure::{Code, Failure};
+use crate::live_names;
 use crate::output::print_text;
 use crate::session::{Connect, Session};
 
@@ -36,22 +38,22 @@ pub(crate) struct Configs {
     #[arg(long, value_name = "TYPE")]
     entity_type: Vec<String>,
     /// Name of the topic or group, number of the broker
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(live_names::entities))]
     entity_name: Vec<String>,
     /// All brokers
     #[arg(long)]
     entity_default: bool,
     /// A topic
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(live_names::topics))]
     topic: Option<String>,
     /// A broker
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", add = ArgValueCompleter::new(live_names::nodes))]
     broker: Option<String>,
     /// All brokers
     #[arg(long)]
     broker_defaults: bool,
     /// A group
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(live_names::groups))]
     group: Option<String>,
     /// Settings to set, `k1=v1,k2=[v1,v2],k3=v3`
     #[arg(long, value_name = "SETTINGS", conflicts_with = "add_config_file")]

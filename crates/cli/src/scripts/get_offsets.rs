@@ -5,11 +5,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use client::{OffsetAt, Topic};
 use types::{Timestamp, TopicPartition};
 
 use super::{TopicPattern, chosen};
 use crate::failure::{Code, Failure};
+use crate::live_names;
 use crate::output::print_text;
 use crate::session::Connect;
 
@@ -26,7 +28,7 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct GetOffsets {
     /// Topics by a regular expression
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(live_names::topics))]
     topic: Option<String>,
     /// Only these partitions, commas between
     #[arg(long, value_name = "NUMBERS")]

@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use clap::{ArgGroup, Args};
+use clap_complete::engine::ArgValueCompleter;
 use client::{ClientError, ConfigEntry, ElectableReplicas, NewTopic, Partition, ResourceKind, Topic};
 use types::{ErrorCode, NodeId, TopicId, TopicPartition};
 
 use super::chosen;
 use crate::failure::{Code, Failure};
+use crate::live_names;
 use crate::output::print_text;
 use crate::session::{Connect, Session};
 use crate::topic::create::{Assignment, parse_assignment};
@@ -50,7 +52,7 @@ pub(crate) struct Topics {
     #[arg(long, requires = "topic")]
     delete: bool,
     /// The topic; but for --create, a regular expression
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(live_names::topics))]
     topic: Option<String>,
     /// The topic to describe, by id
     #[arg(long, requires = "describe")]
