@@ -122,7 +122,7 @@ impl BenchResults {
             heads.extend(["max", "offered/s", "memory", "runs"]);
         }
         let mut sections = vec![Section::rows(&heads, self.targets.iter().map(|row| row.cells(wide)))];
-        sections.extend(limit_section(&self.targets));
+        sections.extend(limit_section(&self.targets, wide));
         let mut remarks = String::new();
         if let Some(reason) = &self.interrupted {
             remarks.push_str(&format!("interrupted: {reason}\n"));
@@ -218,29 +218,41 @@ impl LimitRow {
         }
     }
 
-    fn cells(&self, target: &str) -> Vec<String> {
-        let text =
-            |value: u64| format!("{}/s", if limits::is_bytes(&self.limit) { bytes(value) } else { count(value) });
-        let carried = self
-            .partitions_carried
-            .map(|partitions| format!("carries {} busy partitions at {DURABLE_ACK_MS} ms an ack", count(partitions)));
-        vec![
-            target.to_owned(),
-            limits::title(&self.limit).to_owned(),
-            text(self.used_per_s),
-            text(self.limit_per_s),
-            format!("{} %", self.percent),
-            carried.unwrap_or_default(),
-        ]
+    fn cell(&self, wide: bool) -> String {
+        let most = self.limit_per_s;
+        match (wide, limits::is_bytes(&self.limit)) {
+            (false, _) => format!("{} %", self.percent),
+            (true, true) => format!("{} % of {}/s", self.percent, bytes(most)),
+            (true, false) => format!("{} % of {}/s", self.percent, count(most)),
+        }
     }
 }
 
-/// What each target took of the machine's limits; `None` where none is known.
-fn limit_section(targets: &[TargetRow]) -> Option<Section> {
-    let of_target = |target: &TargetRow| target.limits.iter().map(|row| row.cells(&target.target)).collect::<Vec<_>>();
-    let rows: Vec<Vec<String>> = targets.iter().flat_map(of_target).collect();
-    let heads = ["target", "limit", "the run", "the machine", "reached", "remark"];
-    (!rows.is_empty()).then(|| Section::rows(&heads, rows))
+/// How much of the machine's limits each target took, a column for each limit; `None` where none is known.
+fn limit_section(targets: &[TargetRow], wide: bool) -> Option<Section> {
+    let known: Vec<&TargetRow> = targets.iter().filter(|target| !target.limits.is_empty()).collect();
+    let mut columns: Vec<&str> = Vec::new();
+    for row in known.iter().flat_map(|target| &target.limits) {
+        if !columns.contains(&row.limit.as_str()) {
+            columns.push(&row.limit);
+        }
+    }
+    let carried = |target: &TargetRow| target.limits.iter().find_map(|row| row.partitions_carried);
+    let is_durable = known.iter().any(|target| carried(target).is_some());
+    let mut heads = vec!["target"];
+    heads.extend(columns.iter().map(|limit| limits::title(limit)));
+    heads.extend(is_durable.then_some("durable mode carries"));
+    let cells = |target: &&TargetRow| {
+        let of = |limit: &&str| target.limits.iter().find(|row| row.limit == *limit);
+        let cell = |limit| of(limit).map_or_else(|| "-".to_owned(), |row| row.cell(wide));
+        let partitions =
+            carried(target).map(|many| format!("{} partitions at {DURABLE_ACK_MS} ms an ack", count(many)));
+        let mut cells = vec![target.target.clone()];
+        cells.extend(columns.iter().map(cell));
+        cells.extend(is_durable.then(|| partitions.unwrap_or_else(|| "-".to_owned())));
+        cells
+    };
+    (!known.is_empty()).then(|| Section::rows(&heads, known.iter().map(cells)))
 }
 
 impl ComparisonRow {
@@ -348,15 +360,17 @@ mod tests {
             LimitRow::of(&LimitReached { limit, used_per_s: 1024, limit_per_s: 2048, percent: 50, partitions_carried })
         };
         let target = |limits| TargetRow { target: "ringlog".to_owned(), limits, ..TargetRow::default() };
-        assert_eq!(limit_section(&[target(Vec::new())]), None);
-        let found = limit_section(&[target(vec![row("disk_write", None), row("disk_sync", Some(1000))])]);
-        let heads = ["target", "limit", "the run", "the machine", "reached", "remark"];
-        let carries = "carries 1,000 busy partitions at 100 ms an ack";
-        let expected = [
-            vec!["ringlog", "disk, sequential write", "1.0 KiB/s", "2.0 KiB/s", "50 %", ""],
-            vec!["ringlog", "disk, fdatasyncs", "1,024/s", "2,048/s", "50 %", carries],
-        ];
-        assert_eq!(found, Some(Section::rows(&heads, expected)));
+        assert_eq!(limit_section(&[target(Vec::new())], false), None);
+        let memory = target(vec![row("disk_write", None)]);
+        let durable = target(vec![row("disk_write", None), row("disk_sync", Some(1000))]);
+        let (write, sync) = ("disk, sequential write", "disk, fdatasyncs");
+        let found = limit_section(&[memory, durable, target(Vec::new())], false);
+        let expected =
+            [vec!["ringlog", "50 %", "-", "-"], vec!["ringlog", "50 %", "50 %", "1,000 partitions at 100 ms an ack"]];
+        assert_eq!(found, Some(Section::rows(&["target", write, sync, "durable mode carries"], expected)));
+        let wide = limit_section(&[target(vec![row("disk_write", None), row("disk_sync", None)])], true);
+        let expected = [vec!["ringlog", "50 % of 2.0 KiB/s", "50 % of 2,048/s"]];
+        assert_eq!(wide, Some(Section::rows(&["target", write, sync], expected)));
     }
 
     #[test]
