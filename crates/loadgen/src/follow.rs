@@ -316,6 +316,8 @@ struct Follow<'a> {
     cold: Option<Phase>,
     cold_read: Count,
     check_complete: bool,
+    /// What readers were given up before: reader, partition, offsets to the log's end.
+    out_of_reach: Vec<(usize, usize, u64)>,
 }
 
 /// A drain or a cold read under way.
@@ -357,6 +359,7 @@ impl<'a> Follow<'a> {
             cold: None,
             cold_read: Count::default(),
             check_complete: false,
+            out_of_reach: Vec::new(),
         }
     }
 
@@ -401,35 +404,47 @@ impl<'a> Follow<'a> {
         }
         self.readers.go.store(true, Ordering::Relaxed);
         let ends = starts(self.ground, places, OffsetAt::Latest).await?;
-        let (mut read_before, mut progress_ns) = (0, now_ns());
+        let (mut least, mut progress_ns) = (u64::MAX, now_ns());
         loop {
-            let (mut read, mut complete) = (0, true);
-            for group in &self.readers.groups {
-                for (number, end) in ends.iter().enumerate() {
-                    let next = group.reading(number).next;
-                    read += next;
-                    complete &= *end <= next;
-                }
-            }
-            if complete {
+            let unread = self.unread_before(&ends);
+            let sum = unread.iter().map(|(_, _, offsets)| offsets).sum();
+            if sum == 0 {
                 self.check_complete = true;
                 break;
             }
             let now = now_ns();
-            if read_before < read {
-                (read_before, progress_ns) = (read, now);
+            if sum < least {
+                (least, progress_ns) = (sum, now);
             }
-            let interrupted = self.ground.options.stop.load(Ordering::Relaxed);
-            let patience = if interrupted { DRAIN_INTERRUPTED } else { STUCK };
-            let overdue =
-                interrupted && self.shared.marks.end_ns() + 2 * DRAIN_INTERRUPTED.as_nanos() as u64 + SECOND_NS < now;
-            if progress_ns + (patience.as_nanos() as u64) < now || overdue {
+            let patience_ns = |patience: Duration| progress_ns + patience.as_nanos() as u64;
+            if self.ground.options.stop.load(Ordering::Relaxed) {
+                let overdue_ns = self.shared.marks.end_ns() + 2 * DRAIN_INTERRUPTED.as_nanos() as u64 + SECOND_NS;
+                if patience_ns(DRAIN_INTERRUPTED).min(overdue_ns) < now {
+                    self.partial.get_or_insert_with(|| "interrupted before everything was read".to_owned());
+                    break;
+                }
+            } else if patience_ns(STUCK) < now {
+                self.out_of_reach = unread;
                 break;
             }
             self.look(threads, progress).await;
             sleep(LOOK).await;
         }
         Ok(())
+    }
+
+    /// By reader and partition: the offsets that it has not come to.
+    fn unread_before(&self, ends: &[i64]) -> Vec<(usize, usize, u64)> {
+        let mut unread = Vec::new();
+        for (reader, group) in self.readers.groups.iter().enumerate() {
+            for (number, end) in ends.iter().enumerate() {
+                let left = end.saturating_sub(group.reading(number).next);
+                if 0 < left {
+                    unread.push((reader, number, left as u64));
+                }
+            }
+        }
+        unread
     }
 
     async fn look(&mut self, threads: &mut Threads, progress: &mut dyn FnMut(&Progress<'_>)) {
@@ -787,6 +802,14 @@ impl<'a> Follow<'a> {
                         .push(format!("{}, group {group}: lost: {lost} messages acked and never read", places[number]));
                 }
             }
+        }
+        for (group, number, offsets) in &self.out_of_reach {
+            check.unread += offsets;
+            check.examples.push(format!(
+                "{}, group {group}: the last {offsets} offsets were not read, and {} s brought it no further",
+                places[*number],
+                STUCK.as_secs()
+            ));
         }
         check.examples.truncate(20);
         check

@@ -65,6 +65,8 @@ enum Fault {
     LoseAndExpire,
     /// Nothing is to be read from the faulty batch on, until after the end.
     HoldReads,
+    /// Nothing is ever to be read from the faulty batch on.
+    Withhold,
 }
 
 #[derive(Default)]
@@ -118,8 +120,12 @@ impl Log {
         if fault == Fault::Stall && befallen {
             thread::sleep(Duration::from_millis(300));
         }
-        if fault == Fault::HoldReads && befallen {
-            self.readable_at = Some(Instant::now() + HELD_FOR);
+        if befallen {
+            self.readable_at = match fault {
+                Fault::HoldReads => Some(Instant::now() + HELD_FOR),
+                Fault::Withhold => Some(Instant::now() + Duration::from_secs(3600)),
+                _ => None,
+            };
         }
         base
     }
@@ -376,6 +382,17 @@ fn a_lost_record_fails_the_run() {
     let check = check(Fault::Lose);
     assert!(0 < check.lost && check.duplicated == 0 && check.reordered == 0 && check.corrupt == 0, "{check:?}");
     assert!(!check.passed());
+}
+
+#[test]
+fn what_no_reader_comes_to_fails_the_run() {
+    let outcome = drive(Fault::Withhold, "rate = 2000\n[target]\nmessages_per_s = { min = 100 }");
+    let check = &outcome.check;
+    assert!(0 < check.unread && check.lost == 0 && !check.complete && !check.passed(), "{check:?}");
+    assert!(check.examples[0].contains("brought it no further"), "{check:?}");
+    let verdict = loadgen::judge(&outcome).expect("there is a target");
+    assert_eq!((verdict.met.to_string().as_str(), verdict.spoiled.len()), ("not met", 1), "{verdict:?}");
+    assert_eq!(outcome.partial, None);
 }
 
 #[test]

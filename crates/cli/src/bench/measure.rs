@@ -232,7 +232,7 @@ fn read_omb(workload: &Path, driver: &Path) -> Result<Suite, String> {
 fn conclude(done: &Done) -> Result<(), Failure> {
     let runs = || done.summary.targets.iter().flat_map(|target| &target.runs);
     if runs().any(|run| !run.check.passed()) {
-        let said = "the self-check failed: a broker did not keep what it acked";
+        let said = "the self-check failed: what was acked was not kept, or could not be read to its end";
         return Err(Failure::new(Code::VerdictNotMet, said));
     }
     if let Some(reason) = &done.summary.interrupted {

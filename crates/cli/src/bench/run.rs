@@ -261,8 +261,11 @@ pub(crate) fn table(outcome: &Outcome) -> String {
         fact("warm-up", format!("{count} x {what}; counts for no target"));
     }
     let check = &outcome.check;
-    let complete =
-        if check.complete { "" } else { "; readers did not reach the end, so losses at the tail are not seen" };
+    let complete = match (check.complete, check.unread) {
+        (true, _) => String::new(),
+        (false, 0) => "; nobody read to the end, so losses at the tail are not seen".to_owned(),
+        (false, unread) => format!("; {unread} offsets out of the readers' reach"),
+    };
     fact(
         "self-check",
         format!(
