@@ -317,7 +317,7 @@ struct Follow<'a> {
     cold_read: Count,
     check_complete: bool,
     /// What readers were given up before: reader, partition, offsets to the log's end.
-    out_of_reach: Vec<(usize, usize, u64)>,
+    out_of_reach: Vec<(String, usize, u64)>,
 }
 
 /// A drain or a cold read under way.
@@ -392,14 +392,25 @@ impl<'a> Follow<'a> {
         Ok(())
     }
 
-    /// Until every group has read everything, or makes no progress.
+    /// Who reads, and whether it should have read everything by the end: a group should, and cold readers once they have
+    /// caught up with it.
+    fn who_reads(&self) -> impl Iterator<Item = (String, &Group, bool)> {
+        let groups = self.readers.groups.iter().enumerate();
+        let cold = (0 < self.shared.workload.consumers.cold_readers).then(|| {
+            let caught_up = self.cold.as_ref().is_some_and(|phase| phase.ended_ns.is_some());
+            ("cold readers".to_owned(), &self.readers.cold, caught_up)
+        });
+        groups.map(|(number, group)| (format!("group {number}"), group, true)).chain(cold)
+    }
+
+    /// Until all who should have read everything, or make no progress.
     async fn until_read(
         &mut self,
         places: &[TopicPartition],
         threads: &mut Threads,
         progress: &mut dyn FnMut(&Progress<'_>),
     ) -> Result<(), RunError> {
-        if self.readers.groups.is_empty() {
+        if !self.who_reads().any(|(_, _, to_the_end)| to_the_end) {
             return Ok(());
         }
         self.readers.go.store(true, Ordering::Relaxed);
@@ -434,13 +445,13 @@ impl<'a> Follow<'a> {
     }
 
     /// By reader and partition: the offsets that it has not come to.
-    fn unread_before(&self, ends: &[i64]) -> Vec<(usize, usize, u64)> {
+    fn unread_before(&self, ends: &[i64]) -> Vec<(String, usize, u64)> {
         let mut unread = Vec::new();
-        for (reader, group) in self.readers.groups.iter().enumerate() {
+        for (reader, group, _) in self.who_reads().filter(|(_, _, to_the_end)| *to_the_end) {
             for (number, end) in ends.iter().enumerate() {
                 let left = end.saturating_sub(group.reading(number).next);
                 if 0 < left {
-                    unread.push((reader, number, left as u64));
+                    unread.push((reader.clone(), number, left as u64));
                 }
             }
         }
@@ -541,13 +552,15 @@ impl<'a> Follow<'a> {
         if self.readers.groups.is_empty() {
             return None;
         }
+        let cold = (0 < self.shared.workload.consumers.cold_readers).then_some(&self.readers.cold);
         let measured = self.shared.marks.measures(now);
         let keep = 0 < second && self.partitions.len() <= LOAD_LAG_SERIES_MAX;
         let (mut total, mut oldest_s) = (0, 0.0_f64);
         for (number, partition) in self.partitions.iter_mut().enumerate() {
             let acked = &self.shared.acked[number];
             let end = acked.end.load(Ordering::Relaxed);
-            let (mut messages, mut age_s, mut settled) = (0, 0.0_f64, i64::MAX);
+            let (mut messages, mut age_s) = (0, 0.0_f64);
+            let mut settled = cold.map_or(i64::MAX, |cold| cold.reading(number).settled_below());
             for group in &self.readers.groups {
                 let reading = group.reading(number);
                 settled = settled.min(reading.settled_below());
@@ -767,7 +780,7 @@ impl<'a> Follow<'a> {
 
     fn check(&self, acked: &AckedOf, places: &[TopicPartition]) -> SelfCheck {
         let mut check = SelfCheck { complete: self.check_complete, ..SelfCheck::default() };
-        for (group, readings) in self.readers.groups.iter().enumerate() {
+        for (reader, readings, to_the_end) in self.who_reads() {
             for (number, place) in places.iter().enumerate() {
                 let reading = readings.reading(number);
                 let found = &reading.found;
@@ -777,7 +790,7 @@ impl<'a> Follow<'a> {
                 check.reread += found.reread;
                 check
                     .examples
-                    .extend(found.examples.iter().map(|example| format!("{place}, group {group}: {example}")));
+                    .extend(found.examples.iter().map(|example| format!("{place}, {reader}: {example}")));
             }
             let mut lost_of: BTreeMap<usize, u64> = BTreeMap::new();
             for (number, acked_here) in self.shared.acked.iter().enumerate() {
@@ -787,7 +800,7 @@ impl<'a> Follow<'a> {
                 for (producer, acked) in acked.get(&number).into_iter().flatten() {
                     let seen = reading.seen.get(producer).unwrap_or(&none);
                     // Whoever stopped early has not lost what lies behind what it read last.
-                    let due = if check.complete { acked.clone() } else { acked.below(seen.end()) };
+                    let due = if check.complete && to_the_end { acked.clone() } else { acked.below(seen.end()) };
                     let missing = due.missing_in(seen);
                     let lost = due.missing_in(&seen.with(expired.get(producer).unwrap_or(&none)));
                     check.expired += missing - lost;
@@ -799,14 +812,14 @@ impl<'a> Follow<'a> {
                 if 0 < lost {
                     check
                         .examples
-                        .push(format!("{}, group {group}: lost: {lost} messages acked and never read", places[number]));
+                        .push(format!("{}, {reader}: lost: {lost} messages acked and never read", places[number]));
                 }
             }
         }
-        for (group, number, offsets) in &self.out_of_reach {
+        for (reader, number, offsets) in &self.out_of_reach {
             check.unread += offsets;
             check.examples.push(format!(
-                "{}, group {group}: the last {offsets} offsets were not read, and {} s brought it no further",
+                "{}, {reader}: the last {offsets} offsets were not read, and {} s brought it no further",
                 places[*number],
                 STUCK.as_secs()
             ));

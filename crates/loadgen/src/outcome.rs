@@ -363,12 +363,12 @@ pub struct BrokerUse {
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// What the self-check found. All but `expired` and `reread` fail a run.
+/// What the self-check found, of all groups and cold readers. All but `expired` and `reread` fail a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SelfCheck {
     /// Whether consumers read to the end, so that `lost` means something.
     pub complete: bool,
-    /// Messages acked that some group never read.
+    /// Messages acked that some group never read, or cold readers did not come upon where they came by.
     pub lost: u64,
     /// Messages that are in a partition twice.
     pub duplicated: u64,
@@ -376,7 +376,7 @@ pub struct SelfCheck {
     pub reordered: u64,
     /// Messages that are not what was sent, and batches whose CRC is wrong.
     pub corrupt: u64,
-    /// Messages acked at offsets that retention had taken when a group came to them. Without acks there are no offsets:
+    /// Messages acked at offsets that retention had taken when a reader came to them. Without acks there are no offsets:
     /// there such messages are lost.
     pub expired: u64,
     /// Messages read again at the same offset, after a group was rebalanced.

@@ -385,6 +385,36 @@ fn a_lost_record_fails_the_run() {
 }
 
 #[test]
+fn cold_readers_check_what_they_read_like_everybody_else() {
+    let check = |fault| {
+        let broker = Broker::start(fault);
+        let options = RunOptions { bootstrap: format!("127.0.0.1:{}", broker.port), ..RunOptions::default() };
+        let mut workload = workload("rate = 2000");
+        (workload.consumers.groups, workload.consumers.cold_readers) = (0, 1);
+        let outcome = run(&workload, &options, &mut |_| {}).expect("an outcome");
+        assert!(outcome.cold.as_ref().is_some_and(|cold| cold.caught_up.is_some()), "{fault:?}: {:?}", outcome.cold);
+        assert!(outcome.check.complete, "{fault:?}: {:?}", outcome.check);
+        outcome.check
+    };
+    let found = |check: &SelfCheck| [check.lost, check.duplicated, check.reordered, check.corrupt].map(|n| 0 < n);
+    thread::scope(|scope| {
+        for (fault, wants) in [
+            (Fault::None, [false; 4]),
+            (Fault::Lose, [true, false, false, false]),
+            (Fault::Double, [false, true, false, false]),
+            (Fault::Reorder, [false, false, true, false]),
+            (Fault::Alter, [true, false, false, true]),
+        ] {
+            scope.spawn(move || {
+                let check = check(fault);
+                assert_eq!(found(&check), wants, "{fault:?}: {check:?}");
+                assert_eq!(check.passed(), fault == Fault::None, "{fault:?}");
+            });
+        }
+    });
+}
+
+#[test]
 fn what_no_reader_comes_to_fails_the_run() {
     let outcome = drive(Fault::Withhold, "rate = 2000\n[target]\nmessages_per_s = { min = 100 }");
     let check = &outcome.check;
