@@ -148,6 +148,11 @@ pub fn check_target(target: &Value) -> Result<(), String> {
                 return Err(format!("not measured: {row}"));
             }
         }
+        for fault in run["faults"].as_array().into_iter().flatten() {
+            if fault["began_ms"].is_null() {
+                return Err(format!("it did not happen: {fault}"));
+            }
+        }
         // A soak of seconds rolls nothing: whatever its rows say, it has not shown what it is for.
         let proven = run["soak"].is_null() || 0 < run["soak"]["partitions_trimmed"].as_u64().unwrap_or_default();
         if !proven && verdict["verdict"] != "not proven" && verdict["verdict"] != "not met" {

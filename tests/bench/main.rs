@@ -52,6 +52,7 @@ fn run(tally: &mut Tally) -> Result<(), String> {
     }
     tally.judge("a comparison of five runs each has a verdict, and diff and report read it", comparison(&scratch));
     tally.judge("what a restarted broker used is what both of its processes used", restarted(&scratch));
+    tally.judge("a restart that comes after the end is missed, and said to be", restarted_too_late(&scratch));
     tally.judge("Ctrl-C leaves a partial report that says so", interrupted(&scratch));
     tally.judge("mounts, images and processes are gone after Ctrl-C", nothing_stays(&scratch));
     Ok(())
@@ -60,7 +61,7 @@ fn run(tally: &mut Tally) -> Result<(), String> {
 /// One node for a file: what runs on it is Ringlog, one copy, whatever targets the file names itself.
 fn workload(scratch: &Path, name: &str, file: &Path) -> Result<(), String> {
     let results = scratch.join(name);
-    let file = &with_small_backlog(scratch, file)?;
+    let file = &for_seconds(scratch, file)?;
     let output = bench(scratch, &results, &["run", &file.display().to_string(), "--target", "ringlog:rf=1"])?;
     // 6: a verdict that is not met is an answer too.
     if !matches!(output.status.code(), Some(0 | 6)) {
@@ -81,13 +82,17 @@ fn workload(scratch: &Path, name: &str, file: &Path) -> Result<(), String> {
     folder.check_histograms()
 }
 
-/// A backlog of the file's own size would not be there before the run is over.
-fn with_small_backlog(scratch: &Path, file: &Path) -> Result<PathBuf, String> {
+/// What would not happen before a run of seconds is over, a backlog of the file's own size and its faults, happens within it.
+fn for_seconds(scratch: &Path, file: &Path) -> Result<PathBuf, String> {
     let text = fs::read_to_string(file).map_err(|e| e.to_string())?;
-    let small =
-        |line: &str| if line.starts_with("backlog_bytes") { "backlog_bytes = 500_000" } else { line }.to_owned();
+    let soon = |line: &str| match line.split_once(" = ").unwrap_or_default().0 {
+        "backlog_bytes" => "backlog_bytes = 500_000".to_owned(),
+        "at_s" => "at_s = 1".to_owned(),
+        "down_s" => "down_s = 0.3".to_owned(),
+        _ => line.to_owned(),
+    };
     let copy = scratch.join(file.file_name().unwrap_or_default());
-    fs::write(&copy, text.lines().map(small).collect::<Vec<_>>().join("\n")).map_err(|e| e.to_string())?;
+    fs::write(&copy, text.lines().map(soon).collect::<Vec<_>>().join("\n")).map_err(|e| e.to_string())?;
     Ok(copy)
 }
 
@@ -154,6 +159,10 @@ fn restarted(scratch: &Path) -> Result<(), String> {
     let folder = Folder::only(&results)?;
     let run = folder.runs(0).first().ok_or("no run")?;
     let broker = &run["broker"];
+    let began_ms = run["faults"][0]["began_ms"].as_u64().unwrap_or_default();
+    if !(3000..4000).contains(&began_ms) {
+        return Err(format!("the restart was not 3 s into the load: {}", run["faults"]));
+    }
     if broker["processes"] != 2 {
         return Err(format!("one process before the restart and one after it: {broker}"));
     }
@@ -163,6 +172,20 @@ fn restarted(scratch: &Path) -> Result<(), String> {
     let (of_seconds, of_run) = (of_seconds * 10, broker["cpu_ms"].as_u64().unwrap_or_default());
     let close = of_run / 2 <= of_seconds + 100 && of_seconds <= of_run + of_run / 2 + 100;
     if close { Ok(()) } else { Err(format!("CPU of the run {of_run} ms, of its seconds {of_seconds} ms")) }
+}
+
+/// A node that is to be restarted after the end is not, and the run has not shown what it is for.
+fn restarted_too_late(scratch: &Path) -> Result<(), String> {
+    let file = scratch.join("restarted.toml").display().to_string();
+    let results = scratch.join("too-late");
+    let output = bench(scratch, &results, &["run", &file, "--target", "ringlog"])?;
+    let folder = Folder::only(&results)?;
+    let run = folder.runs(0).first().ok_or("no run")?;
+    if run["verdict"]["verdict"] != "not proven" || run["broker"]["processes"] != 1 || output.status.code() != Some(6) {
+        return Err(format!("{} {}: {}", run["verdict"], run["broker"]["processes"], told(&output)));
+    }
+    let said = folder.page.contains("no restart of node 1: the load ended before 3 s");
+    if said { Ok(()) } else { Err("the page does not say so".to_owned()) }
 }
 
 /// Ctrl-C in the middle: a partial report, said so everywhere, exit code 5.

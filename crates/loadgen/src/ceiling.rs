@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::options::RunOptions;
@@ -70,6 +71,7 @@ pub(crate) fn measure(workload: &Workload, options: &RunOptions) -> Result<Ceili
         brokers: Vec::new(),
         floor: None,
         force: true,
+        load: Arc::default(),
         ..options.clone()
     };
     let against_floor = |load: Load| -> Result<Outcome, String> {

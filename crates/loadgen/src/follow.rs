@@ -151,6 +151,7 @@ pub(crate) async fn stretch(
     ground.options.brokers.iter().for_each(BrokerProcess::begin);
     let mut follow = Follow::new(ground, Arc::clone(&shared), Arc::clone(&readers), step);
     let ended = follow.until_answered(&mut threads, progress).await;
+    ground.options.load.on_load_over();
     let ended = match ended {
         Ok(()) => follow.until_read(&places, &mut threads, progress).await,
         Err(error) => Err(error),
@@ -481,6 +482,11 @@ impl<'a> Follow<'a> {
         self.refresh_leaders().await;
         let marks = &self.shared.marks;
         let start_ns = marks.start_ns();
+        if marks.end_ns() <= now {
+            self.ground.options.load.on_load_over();
+        } else if start_ns <= now {
+            self.ground.options.load.on_load();
+        }
         // What a broker used that is ended by a fault is known up to here.
         self.ground.options.brokers.iter().for_each(|broker| drop(broker.look()));
         if self.first.is_none() && marks.measure_ns() <= now {
@@ -788,9 +794,7 @@ impl<'a> Follow<'a> {
                 check.reordered += found.reordered;
                 check.corrupt += found.corrupt;
                 check.reread += found.reread;
-                check
-                    .examples
-                    .extend(found.examples.iter().map(|example| format!("{place}, {reader}: {example}")));
+                check.examples.extend(found.examples.iter().map(|example| format!("{place}, {reader}: {example}")));
             }
             let mut lost_of: BTreeMap<usize, u64> = BTreeMap::new();
             for (number, acked_here) in self.shared.acked.iter().enumerate() {

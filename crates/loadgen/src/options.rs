@@ -1,8 +1,9 @@
 //! What a run is told beside its workload: where, with what, and what to look at meanwhile.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use crate::watch::BrokerProcess;
 
@@ -29,4 +30,33 @@ pub struct RunOptions {
     pub force: bool,
     /// Set from outside to end the run early, with a partial outcome.
     pub stop: Arc<AtomicBool>,
+    /// Tells whoever does something to the brokers meanwhile when the load is on. Of one run: another has its own.
+    pub load: Arc<LoadClock>,
+}
+
+/// The time since the first message of a run was due. It is told only while the load is on: not before (topics are made),
+/// not between two rates of a sweep, not after (readers drain, the generator's ceiling is measured).
+#[derive(Debug, Default)]
+pub struct LoadClock {
+    began: OnceLock<Instant>,
+    is_on: AtomicBool,
+}
+
+impl LoadClock {
+    /// The load is on; the first time, the clock begins.
+    pub(crate) fn on_load(&self) {
+        self.began.get_or_init(Instant::now);
+        self.is_on.store(true, Ordering::Release);
+    }
+
+    /// Nothing more is due for now.
+    pub(crate) fn on_load_over(&self) {
+        self.is_on.store(false, Ordering::Release);
+    }
+
+    /// Since it began; `None` while the load is not on.
+    #[must_use]
+    pub fn elapsed(&self) -> Option<Duration> {
+        self.is_on.load(Ordering::Acquire).then(|| self.began.get().map(Instant::elapsed)).flatten()
+    }
 }

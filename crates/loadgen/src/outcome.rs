@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 use types::TopicPartition;
 
+use crate::suite::Fault;
 use crate::workload::Workload;
 
 /// Latencies in microseconds.
@@ -73,6 +74,8 @@ pub struct Outcome {
     pub cold: Option<Cold>,
     /// Of a soak: whether segments rolled and were deleted.
     pub soak: Option<Soak>,
+    /// What was to happen to the nodes meanwhile, and whether it did.
+    pub faults: Vec<FaultSeen>,
     /// Of a sweep: every rate tried, in order. The rest of the outcome is the knee's (without one: the first step's).
     pub steps: Vec<Step>,
     /// Of a sweep: the highest rate that kept the latency, in messages per second.
@@ -112,6 +115,7 @@ impl Outcome {
             backlog: None,
             cold: None,
             soak: None,
+            faults: Vec::new(),
             steps: Vec::new(),
             knee: None,
             stored_bytes: None,
@@ -475,6 +479,15 @@ pub struct Soak {
     pub partitions_trimmed: u64,
     /// How much it took: by how many offsets the logs' starts moved.
     pub deleted_messages: u64,
+}
+
+/// Something that was to happen to a node while the load was on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FaultSeen {
+    /// What, and when.
+    pub fault: Fault,
+    /// When it did, after the first message was due; `None`: the load was over before.
+    pub began: Option<Duration>,
 }
 
 /// One rate of a sweep.

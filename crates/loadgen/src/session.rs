@@ -135,8 +135,8 @@ impl Session {
             }
             let outcome =
                 up.check_alive().and_then(|()| self.drive_with_faults(up, &label, &workload, &options, drive));
-            let (mut outcome, notes) = match outcome {
-                Ok(driven) => driven,
+            let mut outcome = match outcome {
+                Ok(outcome) => outcome,
                 Err(reason) => {
                     failed = Some(format!("{label}: {reason}"));
                     done.summary.interrupted = failed.clone();
@@ -150,9 +150,6 @@ impl Session {
                 (Some(known), _) => outcome.generator.ceiling = Some(Ok(known)),
                 (None, Some(Ok(measured))) => ceilings[cell] = Some(*measured),
                 (None, _) => {}
-            }
-            if run == 0 {
-                done.summary.targets[row].notes.extend(notes);
             }
             let reached = reached(limits.as_ref(), &self.limits, &self.tools.work, up, &outcome);
             done.summary.targets[row].runs.push(Run::of(&outcome, reached));
@@ -226,18 +223,18 @@ impl Session {
         workload: &Workload,
         options: &RunOptions,
         drive: &mut Drive<'_>,
-    ) -> Result<(Outcome, Vec<String>), String> {
+    ) -> Result<Outcome, String> {
         if self.faults.is_empty() {
-            return Ok((drive(label, workload, options)?, Vec::new()));
+            return drive(label, workload, options);
         }
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let nodes = &mut up.nodes;
-            let injected = scope.spawn(|| inject(nodes, &options.brokers, &self.faults, &over));
+            let injected = scope.spawn(|| inject(nodes, &options.brokers, &self.faults, &options.load, &over));
             let outcome = drive(label, workload, options);
             over.store(true, Ordering::Relaxed);
-            let notes = injected.join().map_err(|_| "the thread that injects faults panicked".to_owned())?;
-            Ok((outcome?, notes?))
+            let faults = injected.join().map_err(|_| "the thread that injects faults panicked".to_owned())?;
+            Ok(Outcome { faults: faults?, ..outcome? })
         })
     }
 
@@ -319,6 +316,7 @@ impl Session {
                 }
             },
             stop: Arc::clone(&self.options.stop),
+            load: Arc::default(),
             ..self.options.clone()
         }
     }

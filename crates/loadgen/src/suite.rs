@@ -8,7 +8,7 @@
 //! targets = ["ringlog:fs=ext4", "ringlog:fs=xfs"]   # as `--target` names them, which wins
 //! [matrix]                                          # every combination is a run of its own: here acks-1 and acks-all
 //! "producers.acks" = ["1", "all"]
-//! [[faults]]                                        # of the first node, 10 s after a run has begun
+//! [[faults]]                                        # of the first node, 10 s after its load has begun
 //! at_s = 10
 //! kind = "kill"                                     # or "restart" (SIGTERM), "pause" (SIGSTOP)
 //! down_s = 2
@@ -61,7 +61,7 @@ pub struct Cell {
 /// Something that happens to a node that the bench has started.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fault {
-    /// After the run has begun, warm-up included.
+    /// After the first message was due, warm-up included.
     pub at: Duration,
     /// What.
     pub kind: FaultKind,
@@ -81,6 +81,28 @@ pub enum FaultKind {
     Kill,
     /// SIGSTOP, and SIGCONT.
     Pause,
+}
+
+impl FaultKind {
+    /// Its word in files.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+        }
+    }
+
+    /// What a node was that it happened to.
+    #[must_use]
+    pub fn done(self) -> &'static str {
+        match self {
+            Self::Restart => "restarted",
+            Self::Kill => "killed",
+            Self::Pause => "paused",
+        }
+    }
 }
 
 #[derive(Deserialize)]

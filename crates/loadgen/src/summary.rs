@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{Machine, Storage};
-use crate::outcome::{BrokerUse, Latencies, Outcome, Quantiles, is_failure, messages_failed};
+use crate::outcome::{BrokerUse, FaultSeen, Latencies, Outcome, Quantiles, is_failure, messages_failed};
 use crate::stats::Comparison;
 use crate::verdict;
 
@@ -108,6 +108,8 @@ pub struct Run {
     pub cold_readers: Option<ColdSummary>,
     #[serde(default)]
     pub soak: Option<SoakSummary>,
+    #[serde(default)]
+    pub faults: Vec<FaultSummary>,
     pub stored_bytes: Option<u64>,
 }
 
@@ -305,6 +307,17 @@ pub struct SoakSummary {
     pub partitions_rolled: u64,
     pub partitions_trimmed: u64,
     pub deleted_messages: u64,
+}
+
+/// Something that was to happen to a node meanwhile.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "every field is documented in results/SCHEMA.md, and a test holds the two together")]
+pub struct FaultSummary {
+    pub kind: String,
+    pub node: u32,
+    pub at_ms: u64,
+    pub down_ms: u64,
+    pub began_ms: Option<u64>,
 }
 
 /// The comparison of two targets in one metric.
@@ -620,11 +633,22 @@ impl Run {
                 partitions_trimmed: soak.partitions_trimmed,
                 deleted_messages: soak.deleted_messages,
             }),
+            faults: outcome
+                .faults
+                .iter()
+                .map(|FaultSeen { fault, began }| FaultSummary {
+                    kind: fault.kind.word().to_owned(),
+                    node: fault.node,
+                    at_ms: ms(fault.at),
+                    down_ms: ms(fault.down),
+                    began_ms: began.map(ms),
+                })
+                .collect(),
             stored_bytes: outcome.stored_bytes,
         }
     }
 
-    /// Whether it is to be read with care: cut short, failed its self-check, met errors, or measured the generator.
+    /// What it is to be read with: it was cut short, failed its self-check, met errors or faults, or measured the generator.
     #[must_use]
     pub fn cautions(&self) -> Vec<String> {
         let mut cautions = Vec::new();
@@ -658,6 +682,14 @@ impl Run {
         if !self.errors_warmup.is_empty() {
             let all: Vec<_> = self.errors_warmup.iter().collect();
             cautions.push(format!("errors of the warm-up, which count for no target: {}", named(&all)));
+        }
+        for fault in &self.faults {
+            let FaultSummary { kind, node, .. } = fault;
+            let (at_s, down_s) = (fault.at_ms as f64 / 1e3, fault.down_ms as f64 / 1e3);
+            cautions.push(match fault.began_ms {
+                Some(_) => format!("{kind} of node {node} at {at_s} s of the load, for {down_s} s"),
+                None => format!("no {kind} of node {node}: the load ended before {at_s} s"),
+            });
         }
         if let Some(reason) = &self.generator.bound {
             cautions.push(format!("generator-bound: {reason}"));

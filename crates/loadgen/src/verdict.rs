@@ -20,7 +20,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{Latencies, Outcome, Soak, messages_failed};
+use crate::outcome::{FaultSeen, Latencies, Outcome, Soak, messages_failed};
 
 /// Growth of the lag that counts as none: this share of the messages acked.
 const LAG_GROWTH_SHARE_MAX: f64 = 0.01;
@@ -195,7 +195,8 @@ pub enum Met {
     Full,
     /// By a run that stands for this many times its size.
     AtScale(f64),
-    /// By a soak in which nothing was seen to roll or to be deleted: what it is for may not have happened.
+    /// By a run in which what it is for did not happen: a soak in which nothing was seen to roll or to be deleted, a fault
+    /// whose time never came.
     NotProven,
     /// Not.
     Not,
@@ -238,7 +239,7 @@ pub struct RowVerdict {
 pub struct Verdict {
     /// The tier's name.
     pub tier: Option<String>,
-    /// The worst of all rows: not met, else (of a soak) not proven, else met at the largest scale, else met.
+    /// The worst of all rows: not met, else not proven, else met at the largest scale, else met.
     pub met: Met,
     /// Row by row.
     pub rows: Vec<RowVerdict>,
@@ -248,11 +249,11 @@ pub struct Verdict {
     pub notes: Vec<String>,
 }
 
-/// Holds an outcome against its workload's targets; `None` when there are none, and it is no soak.
+/// Holds an outcome against its workload's targets; `None` when there are none, it is no soak, and no faults were asked for.
 #[must_use]
 pub fn judge(outcome: &Outcome) -> Option<Verdict> {
     let targets = &outcome.workload.targets;
-    if targets.rows.is_empty() && outcome.soak.is_none() {
+    if targets.rows.is_empty() && outcome.soak.is_none() && outcome.faults.is_empty() {
         return None;
     }
     // A bound on latency that was kept under a hundredth of the load was kept at scale 1/100.
@@ -277,6 +278,14 @@ pub fn judge(outcome: &Outcome) -> Option<Verdict> {
         let (unproven, said) = prove(soak);
         notes.push(said);
         met = worse(met, if unproven { Met::NotProven } else { Met::Full });
+    }
+    for FaultSeen { fault, .. } in outcome.faults.iter().filter(|seen| seen.began.is_none()) {
+        let (node, at_s) = (fault.node, fault.at.as_secs_f64());
+        notes.push(format!(
+            "not proven: node {node} was not {}, as the load ended before {at_s} s; a longer run shows it",
+            fault.kind.done()
+        ));
+        met = worse(met, Met::NotProven);
     }
     if !spoiled.is_empty() {
         met = Met::Not;
@@ -367,6 +376,7 @@ mod tests {
 
     use super::*;
     use crate::outcome::{ClusterSeen, Count, Lag};
+    use crate::suite::{Fault, FaultKind};
     use crate::workload::Workload;
 
     fn outcome(target: &str) -> Outcome {
@@ -457,6 +467,25 @@ mod tests {
             }
         }
         assert_eq!(verdict("messages_per_s = { min = 2000 }", soak(0, 0)).0, "not met");
+    }
+
+    #[test]
+    fn a_fault_that_did_not_happen_leaves_the_run_unproven() {
+        let fault = |at_s| Fault {
+            at: Duration::from_secs(at_s),
+            kind: FaultKind::Restart,
+            down: Duration::from_secs(1),
+            node: 1,
+        };
+        let seen = |at_s, began| FaultSeen { fault: fault(at_s), began };
+        let done = seen(3, Some(Duration::from_millis(3010)));
+        for target in ["messages_per_s = { min = 1000 }", ""] {
+            for (faults, want) in [(vec![done], "met"), (vec![done, seen(15, None)], "not proven")] {
+                let verdict = judge(&Outcome { faults, ..outcome(target) }).expect("faults have one");
+                assert_eq!(verdict.met.to_string(), want, "{verdict:?}");
+                assert_eq!(verdict.notes.iter().any(|note| note.contains("before 15 s")), want == "not proven");
+            }
+        }
     }
 
     #[test]

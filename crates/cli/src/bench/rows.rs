@@ -34,7 +34,7 @@ struct TargetRow {
     empty: Option<String>,
     /// How often it ran.
     runs: u64,
-    /// `met`, `met at scale 1/k`, `not met`: the worst of its runs; null without targets.
+    /// `met`, `met at scale 1/k`, `not proven`, `not met`: the worst of its runs; null without targets.
     verdict: Option<String>,
     /// Median of the runs.
     acked_messages_per_s: Option<u64>,

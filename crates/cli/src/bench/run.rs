@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use loadgen::driver::{System, TargetSpec};
-use loadgen::outcome::{Latencies, Severity};
+use loadgen::outcome::{FaultSeen, Latencies, Severity};
 use loadgen::{BrokerProcess, Outcome, RunOptions, judge};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -231,6 +231,14 @@ pub(crate) fn table(outcome: &Outcome) -> String {
                 p99(cold.end_to_end_during)
             ),
         );
+    }
+    for FaultSeen { fault, began } in &outcome.faults {
+        let (kind, node, at_s) = (fault.kind.word(), fault.node, fault.at.as_secs_f64());
+        let when = match began {
+            Some(began) => format!("{:.1} s into the load, for {} s", began.as_secs_f64(), fault.down.as_secs_f64()),
+            None => format!("did not happen: the load ended before {at_s} s"),
+        };
+        fact("fault", format!("{kind} of node {node} {when}"));
     }
     let generator = &outcome.generator;
     let bound = generator.bound.as_ref().map_or(String::new(), |reason| format!("  GENERATOR-BOUND: {reason}"));

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::sample;
 use crate::compare::compare;
-use crate::outcome::{Backlog, Cold, Quantiles, Soak, Step};
+use crate::outcome::{Backlog, Cold, FaultSeen, Quantiles, Soak, Step};
+use crate::suite::{Fault, FaultKind};
 use crate::summary::{Run, lag_lines, series};
 
 const DOCUMENT: &str = include_str!("../../../../results/SCHEMA.md");
@@ -75,6 +76,8 @@ fn every_field_that_is_written_is_documented_and_no_other() {
     outcome.backlog = Some(Backlog::default());
     outcome.cold = Some(Cold { caught_up: Some(Duration::ZERO), ..Cold::default() });
     outcome.soak = Some(Soak::default());
+    let fault = Fault { at: Duration::ZERO, kind: FaultKind::Kill, down: Duration::ZERO, node: 1 };
+    outcome.faults = vec![FaultSeen { fault, began: Some(Duration::ZERO) }];
     outcome.steps = vec![Step { produce: Quantiles::default(), ..Step::default() }];
     let mut summary = sample::summary(vec![sample::target("a", 5, 1), sample::target("b", 5, 2)]);
     summary.targets[0].runs.push(Run::of(&outcome, Err("none".to_owned())));
