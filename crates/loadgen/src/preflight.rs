@@ -1,6 +1,7 @@
 //! What is looked at before a run, in a second or two: a run that cannot work is refused with the reason, and what would
 //! make its numbers doubtful is said beside them.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -19,7 +20,7 @@ const CLOCKS: [&str; 3] = ["tsc", "kvm-clock", "arch_sys_counter"];
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) nodes: usize,
-    /// Free bytes of all log directories that tell, the sum over nodes.
+    /// Free bytes below all log directories that tell: [`free_bytes`].
     pub(crate) free_bytes: Option<u64>,
     /// Descriptors this process may have, once the soft limit is raised to the hard one.
     pub(crate) descriptors: u64,
@@ -49,6 +50,18 @@ impl Facts {
             broker_cpus,
         }
     }
+}
+
+/// What log directories, of whatever nodes, have free together: a file system that several lie on counts once. Each is given as
+/// the number of its file system, where that is known, and what is free there. `None` without any.
+pub(crate) fn free_bytes(dirs: &[(Option<u64>, u64)]) -> Option<u64> {
+    let mut shared: BTreeMap<u64, u64> = BTreeMap::new();
+    for (file_system, free) in dirs.iter().filter_map(|(file_system, free)| Some(((*file_system)?, *free))) {
+        // They were asked one after the other, and somebody may write meanwhile.
+        shared.entry(file_system).and_modify(|least| *least = free.min(*least)).or_insert(free);
+    }
+    let of_their_own = dirs.iter().filter(|(file_system, _)| file_system.is_none()).map(|(_, free)| free);
+    (!dirs.is_empty()).then(|| shared.values().chain(of_their_own).sum())
 }
 
 /// The CPUs that a process may use; 0 is this one.
@@ -125,7 +138,11 @@ fn find_room(workload: &Workload, facts: &Facts, find: &mut impl FnMut(Severity,
         return find(Severity::Warning, "room", "the brokers do not tell how much is free".to_owned());
     };
     let Some(needed_bytes) = bytes_needed(workload) else {
-        return find(Severity::Ok, "room", format!("{} MiB free, the load has no bound", free_bytes >> 20));
+        let found = format!(
+            "{} MiB free, and nothing bounds what the run writes. Set retention.bytes in topics.configs, or keep it short",
+            free_bytes >> 20
+        );
+        return find(Severity::Warning, "room", found);
     };
     if free_bytes < needed_bytes {
         let found = format!(
@@ -212,6 +229,7 @@ mod tests {
                 "9 MiB free, the run writes up to 9",
             ),
             (plain, shrink(|facts| facts.free_bytes = None), "room", Severity::Warning, "do not tell"),
+            ("[load]\nmode = \"maximum\"", facts(), "room", Severity::Warning, "1024 MiB free, and nothing bounds"),
             (plain, shrink(|facts| facts.descriptors = 60), "descriptors", Severity::Refusal, "60 for about"),
             (plain, shrink(|facts| facts.clock = Some("hpet".into())), "clock", Severity::Warning, "hpet"),
             (
@@ -228,6 +246,19 @@ mod tests {
             let finding = findings.iter().find(|finding| finding.check == check).expect("it was looked at");
             assert_eq!(finding.severity, severity, "{finding:?}");
             assert!(finding.found.contains(words), "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_system_that_nodes_share_has_its_room_once() {
+        for (dirs, free) in [
+            (&[][..], None),
+            (&[(Some(7), 100), (Some(7), 90), (Some(7), 95)], Some(90)),
+            (&[(Some(7), 100), (Some(8), 30)], Some(130)),
+            // Brokers elsewhere tell of directories, and not whose disks these are.
+            (&[(None, 100), (None, 100)], Some(200)),
+        ] {
+            assert_eq!(free_bytes(dirs), free, "{dirs:?}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -172,14 +173,19 @@ async fn look(
 ) -> Result<Vec<Finding>, RunError> {
     let mut facts = Facts::of_machine(&options.cpus, &options.brokers);
     facts.nodes = cluster.nodes.len();
+    // Where the brokers' processes are known, their directories are this machine's.
+    let file_system = |path: &str| match options.brokers.is_empty() {
+        true => None,
+        false => std::fs::metadata(path).ok().map(|metadata| metadata.dev()),
+    };
+    let mut dirs = Vec::new();
     for node in &cluster.nodes {
         // A broker that does not describe its directories leaves the room unknown.
-        let Ok(dirs) = admin.log_dirs(node.id).await else { continue };
-        let free: u64 = dirs.iter().filter_map(|dir| dir.usable_bytes).sum();
-        if dirs.iter().any(|dir| dir.usable_bytes.is_some()) {
-            *facts.free_bytes.get_or_insert(0) += free;
-        }
+        let Ok(described) = admin.log_dirs(node.id).await else { continue };
+        let told = described.iter().filter_map(|dir| Some((file_system(&dir.path), dir.usable_bytes?)));
+        dirs.extend(told);
     }
+    facts.free_bytes = preflight::free_bytes(&dirs);
     let findings = preflight::judge(workload, &facts);
     if findings.iter().any(|finding| finding.severity == Severity::Refusal) && !options.force {
         return Err(RunError::Refused(findings));
