@@ -147,6 +147,9 @@ pub fn check_target(target: &Value) -> Result<(), String> {
             if row["actual"].is_null() && row["row"] != "drain_s" {
                 return Err(format!("not measured: {row}"));
             }
+            if row["row"] == "retention_s" && row["verdict"] != "configured" {
+                return Err(format!("no run of seconds keeps anything for long: {row}"));
+            }
         }
         for fault in run["faults"].as_array().into_iter().flatten() {
             if fault["began_ms"].is_null() {

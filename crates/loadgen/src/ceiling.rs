@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::options::RunOptions;
 use crate::outcome::{Ceiling, Outcome, Quantiles};
 use crate::run::run;
+use crate::verdict::Targets;
 use crate::workload::{Durability, Load, Workload};
 
 /// The topic that `floor` has.
@@ -85,6 +86,7 @@ pub(crate) fn measure(workload: &Workload, options: &RunOptions) -> Result<Ceili
         bare.topics.durability = Durability::Replicated;
         bare.consumers.groups = 0;
         bare.consumers.cold_readers = 0;
+        bare.targets = Targets::default();
         // It hands out no producer ids.
         bare.producers.idempotence = false;
         run(&bare, &options, &mut |_| {}).map_err(|error| format!("against floor: {error}"))

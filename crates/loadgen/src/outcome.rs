@@ -33,6 +33,8 @@ pub struct Outcome {
     pub partial: Option<String>,
     /// The cluster as it described itself.
     pub cluster: ClusterSeen,
+    /// The run's topics as the brokers described them.
+    pub topics: TopicsSeen,
     /// What the preflight found.
     pub findings: Vec<Finding>,
     /// How long was counted.
@@ -95,6 +97,7 @@ impl Outcome {
             started_at: SystemTime::now(),
             partial: None,
             cluster: ClusterSeen::default(),
+            topics: TopicsSeen::default(),
             findings: Vec::new(),
             measured: Duration::ZERO,
             offered: Count::default(),
@@ -178,6 +181,21 @@ pub struct ClusterSeen {
     /// `host:port` of each node, by node id.
     pub nodes: Vec<String>,
 }
+
+/// The topics of a run as the brokers described them: what was asked for may be something else.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TopicsSeen {
+    /// How many.
+    pub count: u32,
+    /// Partitions with a leader, of the topic that has fewest.
+    pub partitions_min: u32,
+    /// The shortest `retention.ms` of them, of one that keeps for ever [`RETENTION_MAX`]. Asked for only where it is a target;
+    /// `None` also when the brokers do not tell.
+    pub retention: Option<Duration>,
+}
+
+/// What `retention.ms = -1` stands for: the longest that can be set.
+pub const RETENTION_MAX: Duration = Duration::from_millis(i64::MAX as u64);
 
 /// One finding of the preflight.
 #[derive(Clone, Debug, PartialEq, Eq)]

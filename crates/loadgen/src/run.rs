@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use client::{Admin, Client, ClientConfig, ClientError, NewTopic};
+use client::{Admin, Client, ClientConfig, ClientError, NewTopic, ResourceKind};
 use tokio::time::{Instant, sleep};
 use types::limits::LOAD_PARTITIONS_PER_REQUEST_MAX;
 use types::{PartitionIndex, ProducerEpoch, ProducerId, TopicId};
@@ -18,10 +18,13 @@ use crate::ceiling;
 use crate::clock::now_ns;
 use crate::follow::{Ground, stretch};
 use crate::options::RunOptions;
-use crate::outcome::{ClusterSeen, Finding, Outcome, Quantiles, Severity, Step, Window, messages_failed};
+use crate::outcome::{
+    ClusterSeen, Finding, Outcome, Quantiles, RETENTION_MAX, Severity, Step, TopicsSeen, Window, messages_failed,
+};
 use crate::preflight::{self, Facts};
 use crate::shared::{Leaders, Topic};
 use crate::soak;
+use crate::verdict::Row;
 use crate::workload::{Load, Rate, Sweep, Workload};
 
 /// How long new topics may take to have leaders.
@@ -124,8 +127,14 @@ async fn run_on_ground(
     // One process may run several workloads in one second: the clock's nanoseconds tell their runs apart.
     let run = (now_ns() as u32).rotate_left(8) ^ std::process::id();
     let names = make_topics(workload, run, &admin).await?;
+    let mut seen = TopicsSeen::default();
     let outcome = async {
         let (topics, leaders) = find_topics(workload, &names, &client).await?;
+        seen.count = topics.len() as u32;
+        seen.partitions_min = topics.iter().map(|topic| topic.partitions).min().unwrap_or(0);
+        if workload.targets.rows.iter().any(|target| target.row == Row::RetentionS) {
+            seen.retention = retention(&admin, &names).await;
+        }
         let connection = client.any().await?;
         let mut produce_version = connection.version(ApiKey::Produce)?;
         if topics.iter().any(|topic| topic.id == TopicId::ZERO) {
@@ -157,6 +166,7 @@ async fn run_on_ground(
     }
     let mut outcome = outcome?;
     outcome.workload = workload.clone();
+    outcome.topics = seen;
     outcome.started_at = started_at;
     outcome.findings = findings;
     outcome.stored_bytes = stored_bytes;
@@ -310,6 +320,18 @@ pub(crate) async fn identify(client: &Client, producers: u32) -> Result<Vec<(Pro
         identities.push(identity.ok_or_else(|| RunError::Unready("a broker gave a negative producer id".to_owned()))?);
     }
     Ok(identities)
+}
+
+/// How long the topics keep their records: the shortest of them. `None` when the brokers do not tell.
+async fn retention(admin: &Admin, names: &[String]) -> Option<Duration> {
+    const NAME: &str = "retention.ms";
+    let described = admin.describe_configs_of(ResourceKind::Topic, names, Some(&[NAME])).await.ok()?;
+    let of = |name: &String| -> Option<Duration> {
+        let entry = described.get(name)?.iter().find(|entry| entry.name == NAME)?;
+        let ms: i64 = entry.value.as_ref()?.parse().ok()?;
+        Some(u64::try_from(ms).map_or(RETENTION_MAX, Duration::from_millis))
+    };
+    names.iter().map(of).collect::<Option<Vec<_>>>()?.into_iter().min()
 }
 
 /// Bytes of the topics in all log directories; `None` when a node does not tell.

@@ -35,13 +35,13 @@ pub struct RawTargets {
     pub brokers: Option<RawRow>,
     /// Messages acked a second.
     pub messages_per_s: Option<RawRow>,
-    /// Topics written to.
+    /// Topics written to, as the brokers describe them.
     pub topics: Option<RawRow>,
-    /// Partitions of each.
+    /// Partitions of each: of the one that has fewest.
     pub partitions_per_topic: Option<RawRow>,
     /// Bytes in the log directories.
     pub stored_bytes: Option<RawRow>,
-    /// How long records are kept.
+    /// How long records are kept, as the topics' settings say.
     pub retention_s: Option<RawRow>,
     /// The produce latency's bound at p99.
     pub produce_p99_ms: Option<f64>,
@@ -193,6 +193,8 @@ impl Targets {
 pub enum Met {
     /// In full.
     Full,
+    /// The brokers say that they will; no run lasts as long as a retention. Spoils nothing that is met otherwise.
+    Configured,
     /// By a run that stands for this many times its size.
     AtScale(f64),
     /// By a run in which what it is for did not happen: a soak in which nothing was seen to roll or to be deleted, a fault
@@ -203,10 +205,25 @@ pub enum Met {
 }
 
 impl Met {
-    /// Fully, or at a scale.
+    /// Fully, as configured, or at a scale.
     #[must_use]
     pub fn is_met(self) -> bool {
-        matches!(self, Self::Full | Self::AtScale(_))
+        matches!(self, Self::Full | Self::Configured | Self::AtScale(_))
+    }
+
+    /// The worse of both; of a run, not of a row: what is configured is then as good as met.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        if self.badness() < other.badness() { other } else { self }
+    }
+
+    fn badness(self) -> (u8, f64) {
+        match self {
+            Self::Full | Self::Configured => (0, 1.0),
+            Self::AtScale(scale) => (1, scale),
+            Self::NotProven => (2, 1.0),
+            Self::Not => (3, 1.0),
+        }
     }
 }
 
@@ -214,6 +231,7 @@ impl fmt::Display for Met {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full => f.write_str("met"),
+            Self::Configured => f.write_str("configured"),
             Self::AtScale(scale) => write!(f, "met at scale 1/{scale}"),
             Self::NotProven => f.write_str("not proven"),
             Self::Not => f.write_str("not met"),
@@ -273,11 +291,15 @@ pub fn judge(outcome: &Outcome) -> Option<Verdict> {
     if 0 < failed && rows.iter().any(|row| matches!(row.target.row, Row::ProduceP99Ms | Row::ProduceP999Ms)) {
         notes.push(format!("{failed} messages failed: they count as slower than every message acked"));
     }
-    let mut met = rows.iter().fold(Met::Full, |worst, row| worse(worst, row.met));
+    if rows.iter().any(|row| row.met == Met::Configured) {
+        let lasted_s = (outcome.workload.warmup + outcome.measured).as_secs();
+        notes.push(format!("retention is what the topics are configured for: a run of {lasted_s} s does not see it kept"));
+    }
+    let mut met = rows.iter().fold(Met::Full, |worst, row| worst.worse(row.met));
     if let Some(soak) = &outcome.soak {
         let (unproven, said) = prove(soak);
         notes.push(said);
-        met = worse(met, if unproven { Met::NotProven } else { Met::Full });
+        met = met.worse(if unproven { Met::NotProven } else { Met::Full });
     }
     for FaultSeen { fault, .. } in outcome.faults.iter().filter(|seen| seen.began.is_none()) {
         let (node, at_s) = (fault.node, fault.at.as_secs_f64());
@@ -285,22 +307,12 @@ pub fn judge(outcome: &Outcome) -> Option<Verdict> {
             "not proven: node {node} was not {}, as the load ended before {at_s} s; a longer run shows it",
             fault.kind.done()
         ));
-        met = worse(met, Met::NotProven);
+        met = met.worse(Met::NotProven);
     }
     if !spoiled.is_empty() {
         met = Met::Not;
     }
     Some(Verdict { tier: targets.tier.clone(), met, rows, spoiled, notes })
-}
-
-fn worse(a: Met, b: Met) -> Met {
-    match (a, b) {
-        (Met::Not, _) | (_, Met::Not) => Met::Not,
-        (Met::NotProven, _) | (_, Met::NotProven) => Met::NotProven,
-        (Met::AtScale(a), Met::AtScale(b)) => Met::AtScale(a.max(b)),
-        (Met::AtScale(scale), Met::Full) | (Met::Full, Met::AtScale(scale)) => Met::AtScale(scale),
-        (Met::Full, Met::Full) => Met::Full,
-    }
 }
 
 /// Whether a soak has not shown what it is for, and what it has shown.
@@ -328,6 +340,7 @@ fn judge_row(target: &Target, load_scale: f64, outcome: &Outcome) -> RowVerdict 
     });
     let met = match (reached, 1.0 < scale) {
         (false, _) => Met::Not,
+        (true, _) if target.row == Row::RetentionS => Met::Configured,
         (true, true) => Met::AtScale(scale),
         (true, false) => Met::Full,
     };
@@ -335,7 +348,6 @@ fn judge_row(target: &Target, load_scale: f64, outcome: &Outcome) -> RowVerdict 
 }
 
 fn measured(row: Row, outcome: &Outcome) -> Option<f64> {
-    let workload = &outcome.workload;
     let quantile = |latencies: &Latencies, quantile| {
         (!latencies.is_empty()).then(|| latencies.value_at_quantile(quantile) as f64 / 1000.0)
     };
@@ -348,13 +360,10 @@ fn measured(row: Row, outcome: &Outcome) -> Option<f64> {
     match row {
         Row::Brokers => Some(outcome.cluster.nodes.len() as f64),
         Row::MessagesPerS => Some(outcome.messages_per_s()),
-        Row::Topics => Some(f64::from(workload.topics.count)),
-        Row::PartitionsPerTopic => Some(f64::from(workload.topics.partitions)),
+        Row::Topics => Some(f64::from(outcome.topics.count)),
+        Row::PartitionsPerTopic => Some(f64::from(outcome.topics.partitions_min)),
         Row::StoredBytes => outcome.stored_bytes.map(|bytes| bytes as f64),
-        Row::RetentionS => {
-            let retention_ms: f64 = workload.topics.configs.get("retention.ms")?.parse().ok()?;
-            Some(if retention_ms < 0.0 { f64::INFINITY } else { retention_ms / 1000.0 })
-        }
+        Row::RetentionS => outcome.topics.retention.map(|retention| retention.as_secs_f64()),
         Row::ProduceP99Ms => of_sent(0.99),
         Row::ProduceP999Ms => of_sent(0.999),
         Row::EndToEndP99Ms => quantile(&outcome.end_to_end, 0.99),
@@ -375,18 +384,21 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::outcome::{ClusterSeen, Count, Lag};
+    use crate::outcome::{ClusterSeen, Count, Lag, TopicsSeen};
     use crate::suite::{Fault, FaultKind};
     use crate::workload::Workload;
 
     fn outcome(target: &str) -> Outcome {
         let text = format!(
-            "name = \"t\"\n[load]\nrate = 1000\n[topics]\ncount = 5\npartitions = 3\nconfigs = {{ \"retention.ms\" = \"60000\" }}\n[target]\n{target}"
+            "name = \"t\"\n[load]\nrate = 1000\n[topics]\ncount = 9\npartitions = 9\nconfigs = {{ \"retention.ms\" = \"-1\" }}\n[target]\n{target}"
         );
         let mut outcome = Outcome::new(Workload::parse(&text, Path::new(".")).expect("right"));
         outcome.measured = Duration::from_secs(10);
         outcome.acked = Count { messages: 10_000, bytes: 10_240_000 };
         outcome.cluster = ClusterSeen { id: None, nodes: vec!["a:1".into()] };
+        // What there is counts, and not what the workload asked for.
+        let retention = Some(Duration::from_secs(60));
+        outcome.topics = TopicsSeen { count: 5, partitions_min: 3, retention };
         outcome.stored_bytes = Some(2_000_000_000);
         outcome.produce.record_n(20_000, 995).expect("recorded");
         outcome.produce.record_n(90_000, 5).expect("recorded");
@@ -410,6 +422,7 @@ mod tests {
             ("stored_bytes = { min = 100e9, max = 1e12, scale = 40 }", "not met"),
             ("retention_s = { min = 60 }", "met"),
             ("retention_s = { min = 61 }", "not met"),
+            ("retention_s = { min = 60 }\ntopics = { min = 50, scale = 10 }", "met at scale 1/10"),
             ("produce_p99_ms = 21", "met"),
             ("produce_p99_ms = 19", "not met"),
             ("produce_p999_ms = 89", "not met"),
@@ -426,6 +439,16 @@ mod tests {
             assert_eq!(verdict.met.to_string(), want, "{target}: {:?}", verdict.rows);
         }
         assert_eq!(judge(&outcome("tier = \"small\"")), None);
+    }
+
+    #[test]
+    fn a_retention_is_configured_and_not_lived_through() {
+        let verdict = judge(&outcome("retention_s = { min = 50 }")).expect("a verdict");
+        assert_eq!((verdict.rows[0].met, verdict.rows[0].actual), (Met::Configured, Some(60.0)));
+        assert!(verdict.notes[0].contains("a run of 15 s does not see it kept"), "{:?}", verdict.notes);
+        let mut untold = outcome("retention_s = { min = 50 }");
+        untold.topics.retention = None;
+        assert_eq!(judge(&untold).expect("a verdict").met, Met::Not, "nobody said");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::chart::{Chart, Line, Scale, draw, series_background, series_colour};
 use super::format::{bytes, count, duration_text, grouped, latency, three};
 use super::html::escape;
 use crate::limits::{self, DURABLE_ACK_MS};
-use crate::outcome::messages_failed;
+use crate::outcome::{RETENTION_MAX, messages_failed};
 use crate::stats::{self, Verdict};
 use crate::summary::{
     Latency, MetricComparison, QuantilesSummary, Run, SeriesLine, Summary, TargetSummary, VerdictSummary,
@@ -800,6 +800,7 @@ fn modes(out: &mut String, rows: &[Row<'_>]) {
 fn row_value(row: &str, value: f64) -> String {
     match row {
         "stored_bytes" => bytes(value),
+        "retention_s" if value >= RETENTION_MAX.as_secs_f64() => "for ever".to_owned(),
         "retention_s" if value >= 86_400.0 => format!("{} days", three(value / 86_400.0)),
         "retention_s" | "lag_s" | "drain_s" => duration_text(value * 1e6),
         "zero_lag_growth" => format!("{} % of the rate", three(value * 100.0)),
@@ -819,6 +820,7 @@ fn chip_class(is_met: bool, verdict: &str) -> &'static str {
         (false, "not proven") => "warn",
         (false, _) => "bad",
         (true, "met") => "good",
+        (true, "configured") => "plain",
         (true, _) => "warn",
     }
 }
