@@ -7,6 +7,7 @@ mod perf;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use loadgen::outcome::Knee;
 use loadgen::{BrokerProcess, Outcome, RunOptions, Workload, run};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -109,7 +110,7 @@ fn every_mode_keeps_what_it_acked() -> Result<(), String> {
     let sweep = "warmup_s = 0.3\nduration_s = 1\n[load]\nmode = \"sweep\"\nrate_min = 200\nrate_max = 400\nrate_factor = 2\nlatency_ms = 60000\n";
     let outcome = drive(&node, sweep)?;
     sound("sweep", &outcome)?;
-    holds(outcome.steps.len() == 2 && outcome.knee == Some(400.0), || format!("{:?}", outcome.steps))
+    holds(outcome.steps.len() == 2 && outcome.knee() == Some(Knee::Open(400.0)), || format!("{:?}", outcome.steps))
 }
 
 fn a_group_reads_everything_once_while_members_share_it() -> Result<(), String> {

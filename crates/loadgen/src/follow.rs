@@ -42,8 +42,6 @@ const DRAIN_INTERRUPTED: Duration = Duration::from_secs(3);
 const STUCK: Duration = Duration::from_secs(10);
 /// A lag of this much time's messages is none.
 const NO_LAG_S: f64 = 0.2;
-/// A busier thread, or busier CPUs, measure themselves.
-const BUSY_MAX: f64 = 0.8;
 /// A generator that is later than this measures itself.
 const SLIP_P999_US_MAX: u64 = 1000;
 const CONNECT: Duration = Duration::from_secs(5);
@@ -843,18 +841,20 @@ fn generator(first: &Edge, last: &Edge, options: &RunOptions, totals: &Totals) -
     let cpus = if options.cpus.is_empty() { cpus_of(0).len() } else { options.cpus.len() }.max(1);
     let busy = cpu.as_secs_f64() / elapsed_s / cpus as f64;
     let slip_p999_us = totals.slip.value_at_quantile(0.999);
+    let mut generator =
+        Generator { cpu, cpus: cpus as u32, busiest_thread, busy, slip_p999_us, ..Generator::default() };
     let mut reasons = Vec::new();
-    if BUSY_MAX < busiest_thread {
+    if generator.is_thread_busy() {
         reasons.push(format!("a thread of it was busy {:.0} % of the time", busiest_thread * 100.0));
     }
-    if BUSY_MAX < busy {
+    if generator.is_busy() {
         reasons.push(format!("its CPUs were busy {:.0} % of the time", busy * 100.0));
     }
     if SLIP_P999_US_MAX < slip_p999_us {
         reasons.push(format!("it was {:.1} ms late at p99.9", slip_p999_us as f64 / 1000.0));
     }
-    let bound = (!reasons.is_empty()).then(|| reasons.join(", "));
-    Generator { cpu, cpus: cpus as u32, busiest_thread, busy, slip_p999_us, bound, ..Generator::default() }
+    generator.bound = (!reasons.is_empty()).then(|| reasons.join(", "));
+    generator
 }
 
 /// Of the line through the points that lies nearest to them all.

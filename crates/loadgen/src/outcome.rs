@@ -80,8 +80,8 @@ pub struct Outcome {
     pub faults: Vec<FaultSeen>,
     /// Of a sweep: every rate tried, in order. The rest of the outcome is the knee's (without one: the first step's).
     pub steps: Vec<Step>,
-    /// Of a sweep: the highest rate that kept the latency, in messages per second.
-    pub knee: Option<f64>,
+    /// Of a sweep: the highest rate that kept the latency, in messages per second. Whose it is says [`Self::knee`].
+    pub knee_rate: Option<f64>,
     /// Bytes that the run's topics hold in the brokers' log directories at its end, all replicas; `None` if not told.
     pub stored_bytes: Option<u64>,
     /// Every single produce latency of `produce`, if samples were asked to be kept (tests do).
@@ -120,16 +120,17 @@ impl Outcome {
             soak: None,
             faults: Vec::new(),
             steps: Vec::new(),
-            knee: None,
+            knee_rate: None,
             stored_bytes: None,
             samples: Vec::new(),
         }
     }
 
-    /// Of a sweep: the knee is the highest rate that was tried, so the broker may carry more.
+    /// Of a sweep in which some rate held: where it ended, and why.
     #[must_use]
-    pub fn is_knee_open(&self) -> bool {
-        self.knee.is_some_and(|knee| self.steps.iter().all(|step| step.held || step.rate <= knee))
+    pub fn knee(&self) -> Option<Knee> {
+        let missed = self.steps.iter().filter(|step| !step.held);
+        Some(Knee::of(self.knee_rate?, missed.map(|step| (step.rate, step.is_inconclusive))))
     }
 
     /// Messages acked a second.
@@ -441,6 +442,23 @@ pub struct Generator {
     pub ceiling: Option<Result<Ceiling, String>>,
 }
 
+/// A busier thread, or busier CPUs, measure themselves.
+const BUSY_MAX: f64 = 0.8;
+
+impl Generator {
+    /// Whether its busiest thread was running for more than 80 % of the time: it could hardly have sent more.
+    #[must_use]
+    pub fn is_thread_busy(&self) -> bool {
+        BUSY_MAX < self.busiest_thread
+    }
+
+    /// The same of the CPUs that it may use.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        BUSY_MAX < self.busy
+    }
+}
+
 /// What the load generator does against a server that does nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ceiling {
@@ -523,4 +541,53 @@ pub struct Step {
     pub held: bool,
     /// Why the step measures the generator, if it does.
     pub generator_bound: Option<String>,
+    /// It did not hold, and the generator alone may be why, so that it says nothing of the broker. A generator whose CPU
+    /// is used up could not have sent more, whoever answers. One that was only late has added to the latency, and no more:
+    /// that decides where all else held and the latency without its lateness would have been within the bound.
+    pub is_inconclusive: bool,
+    /// CPU of all brokers whose process is known, in cores; `None` without.
+    pub broker_cores: Option<f64>,
+}
+
+/// Where a sweep ended, in messages per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Knee {
+    /// The broker held this rate and no higher one.
+    Broker(f64),
+    /// No higher rate held, and that may be the generator's fault of each: the broker's knee lies here or above.
+    Generator(f64),
+    /// The highest rate of the sweep held: the broker's knee lies above.
+    Open(f64),
+}
+
+impl Knee {
+    /// Of the highest rate that held, and of those that did not whether they are inconclusive. A rate below that failed
+    /// once and held later counts for nothing.
+    pub(crate) fn of(rate: f64, missed: impl Iterator<Item = (f64, bool)>) -> Self {
+        let above = missed.filter(|(missed, _)| rate < *missed);
+        let above: Vec<bool> = above.map(|(_, is_inconclusive)| is_inconclusive).collect();
+        match above.contains(&false) {
+            true => Self::Broker(rate),
+            false if above.is_empty() => Self::Open(rate),
+            false => Self::Generator(rate),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_knee_is_the_brokers_where_one_rate_above_it_was_not_the_generators_fault() {
+        for (missed, knee) in [
+            (&[][..], Knee::Open(100.0)),
+            (&[(100.0, false), (70.0, false)], Knee::Open(100.0)),
+            (&[(140.0, true), (140.0, true), (120.0, true)], Knee::Generator(100.0)),
+            (&[(140.0, true), (120.0, false)], Knee::Broker(100.0)),
+            (&[(140.0, false), (90.0, true)], Knee::Broker(100.0)),
+        ] {
+            assert_eq!(Knee::of(100.0, missed.iter().copied()), knee, "{missed:?}");
+        }
+    }
 }

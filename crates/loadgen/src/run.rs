@@ -406,7 +406,7 @@ async fn climb(
     let chosen = if unsound { first } else { best.map(|(_, outcome)| outcome).or(first) };
     let mut outcome = chosen.ok_or_else(|| RunError::Unready("the sweep has no rate".to_owned()))?;
     outcome.steps = steps;
-    outcome.knee = knee;
+    outcome.knee_rate = knee;
     outcome.partial = broken.or(outcome.partial);
     Ok(outcome)
 }
@@ -414,17 +414,68 @@ async fn climb(
 fn step_of(sweep: &Sweep, rate: f64, outcome: &Outcome) -> Step {
     let latency_us = outcome.produce.value_at_quantile(sweep.quantile);
     let achieved = outcome.messages_per_s();
-    let failed = 0 < messages_failed(&outcome.errors);
-    let held = latency_us <= sweep.latency_max.as_micros() as u64
-        && ACHIEVED_SHARE * rate <= achieved
-        && !failed
-        && outcome.check.passed();
+    let latency_us_max = sweep.latency_max.as_micros() as u64;
+    let kept_up = ACHIEVED_SHARE * rate <= achieved && messages_failed(&outcome.errors) == 0 && outcome.check.passed();
+    let held = kept_up && latency_us <= latency_us_max;
+    let generator = &outcome.generator;
+    let late_us = outcome.slip.value_at_quantile(sweep.quantile);
+    let only_late = kept_up && latency_us.saturating_sub(late_us) <= latency_us_max;
+    let broker_cpu = outcome.brokers.iter().map(|broker| broker.cpu.as_secs_f64()).reduce(|sum, cpu| sum + cpu);
     Step {
         rate,
         achieved,
         produce: Quantiles::of(&outcome.produce),
         latency_us,
         held,
-        generator_bound: outcome.generator.bound.clone(),
+        generator_bound: generator.bound.clone(),
+        is_inconclusive: !held && (generator.is_thread_busy() || generator.is_busy() || only_late),
+        broker_cores: broker_cpu.map(|cpu| cpu / outcome.measured.as_secs_f64().max(f64::MIN_POSITIVE)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{BrokerUse, Count, Generator, latencies};
+    use crate::report::sample;
+    use crate::workload::Arrivals;
+
+    #[test]
+    fn a_rate_that_does_not_hold_is_the_brokers_unless_the_generator_may_be_why() {
+        let sweep = |latency_ms| Sweep {
+            rate_min: 1.0,
+            rate_max: 10_000.0,
+            rate_factor: 2.0,
+            latency_max: Duration::from_millis(latency_ms),
+            quantile: 0.99,
+            arrivals: Arrivals::Uniform,
+        };
+        let sample = sample::outcome(1);
+        let p99_ms = sample.produce.value_at_quantile(0.99) / 1000;
+        let held = step_of(&sweep(p99_ms + 1), 10_000.0, &sample);
+        assert!(held.held && !held.is_inconclusive, "{held:?}");
+        assert_eq!(held.broker_cores, Some(0.05), "500 ms of CPU in 10 s");
+        let busy = |busiest_thread, busy| Generator { busiest_thread, busy, ..Generator::default() };
+        let late = |us: u64| {
+            let mut slip = latencies();
+            slip.record(us).expect("recorded");
+            slip
+        };
+        let behind = Count { messages: 50_000, bytes: 1 };
+        for (latency_ms, outcome, is_inconclusive) in [
+            (1, Outcome { generator: busy(0.7, 0.7), ..sample.clone() }, false),
+            (1, Outcome { generator: busy(0.9, 0.5), ..sample.clone() }, true),
+            (1, Outcome { generator: busy(0.5, 0.9), ..sample.clone() }, true),
+            // Late by a little, which leaves the broker late enough; by all that is too much; and by that while it fell behind.
+            (1, Outcome { slip: late(100), ..sample.clone() }, false),
+            (1, Outcome { slip: late(p99_ms * 1000), ..sample.clone() }, true),
+            (1, Outcome { slip: late(p99_ms * 1000), acked: behind, ..sample.clone() }, false),
+            (p99_ms + 1, Outcome { acked: behind, brokers: Vec::<BrokerUse>::new(), ..sample.clone() }, false),
+        ] {
+            let step = step_of(&sweep(latency_ms), 10_000.0, &outcome);
+            let (generator, late_us) = (&outcome.generator, outcome.slip.max());
+            assert!(!step.held && step.is_inconclusive == is_inconclusive, "{generator:?}, {late_us}: {step:?}");
+            assert_eq!(step.broker_cores.is_none(), outcome.brokers.is_empty());
+        }
     }
 }

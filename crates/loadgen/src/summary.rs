@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{Machine, Storage};
-use crate::outcome::{BrokerUse, FaultSeen, Latencies, Outcome, Quantiles, is_failure, messages_failed};
+use crate::outcome::{BrokerUse, FaultSeen, Knee, Latencies, Outcome, Quantiles, is_failure, messages_failed};
 use crate::stats::Comparison;
 use crate::verdict;
 
@@ -254,7 +254,7 @@ pub struct VerdictRow {
 }
 
 /// One rate of a sweep.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "every field is documented in results/SCHEMA.md, and a test holds the two together")]
 pub struct StepSummary {
     pub offered_messages_per_s: u64,
@@ -263,10 +263,14 @@ pub struct StepSummary {
     pub latency_us: u64,
     pub is_held: bool,
     pub generator_bound: Option<String>,
+    #[serde(default)]
+    pub is_inconclusive: bool,
+    #[serde(default)]
+    pub broker_cpu_percent: Option<u64>,
 }
 
 /// A few quantiles.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "every field is documented in results/SCHEMA.md, and a test holds the two together")]
 pub struct QuantilesSummary {
     pub p50_us: u64,
@@ -516,11 +520,18 @@ impl BrokerSummary {
 }
 
 impl Run {
+    /// Of a sweep in which some rate held: where it ended, and why.
+    #[must_use]
+    pub fn knee(&self) -> Option<Knee> {
+        let missed = self.steps.iter().filter(|step| !step.is_held);
+        let missed = missed.map(|step| (step.offered_messages_per_s as f64, step.is_inconclusive));
+        Some(Knee::of(self.knee_messages_per_s? as f64, missed))
+    }
+
     /// Of a sweep: the knee is the highest rate that was tried, so the broker may carry more.
     #[must_use]
     pub fn is_knee_open(&self) -> bool {
-        let is_below = |knee| self.steps.iter().all(|step| step.is_held || step.offered_messages_per_s <= knee);
-        self.knee_messages_per_s.is_some_and(is_below)
+        matches!(self.knee(), Some(Knee::Open(_)))
     }
 
     /// What an outcome comes to, beside the limits of the machine that it ran on.
@@ -608,9 +619,11 @@ impl Run {
                     latency_us: step.latency_us,
                     is_held: step.held,
                     generator_bound: step.generator_bound.clone(),
+                    is_inconclusive: step.is_inconclusive,
+                    broker_cpu_percent: step.broker_cores.map(|cores| whole(cores * 100.0)),
                 })
                 .collect(),
-            knee_messages_per_s: outcome.knee.map(whole),
+            knee_messages_per_s: outcome.knee_rate.map(whole),
             backlog: outcome.backlog.as_ref().map(|backlog| BacklogSummary {
                 backlog_bytes: backlog.bytes,
                 build_ms: ms(backlog.build),

@@ -293,7 +293,9 @@ pub fn judge(outcome: &Outcome) -> Option<Verdict> {
     }
     if rows.iter().any(|row| row.met == Met::Configured) {
         let lasted_s = (outcome.workload.warmup + outcome.measured).as_secs();
-        notes.push(format!("retention is what the topics are configured for: a run of {lasted_s} s does not see it kept"));
+        notes.push(format!(
+            "retention is what the topics are configured for: a run of {lasted_s} s does not see it kept"
+        ));
     }
     let mut met = rows.iter().fold(Met::Full, |worst, row| worst.worse(row.met));
     if let Some(soak) = &outcome.soak {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use loadgen::driver::{System, TargetSpec};
-use loadgen::outcome::{FaultSeen, Latencies, Severity};
+use loadgen::outcome::{FaultSeen, Knee, Latencies, Severity};
 use loadgen::{BrokerProcess, Outcome, RunOptions, judge};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -189,11 +189,17 @@ pub(crate) fn table(outcome: &Outcome) -> String {
         );
     }
     for (number, step) in outcome.steps.iter().enumerate() {
-        let held = if step.held { "held" } else { "not held" };
+        let held = match (step.held, step.is_inconclusive) {
+            (true, _) => "held",
+            (false, true) => "not held, which may be the generator's fault",
+            (false, false) => "not held",
+        };
+        let cpu =
+            step.broker_cores.map_or_else(String::new, |cores| format!(", broker {:.0} % of a core", cores * 100.0));
         fact(
             &format!("step {}", number + 1),
             format!(
-                "{:.0} messages/s: {:.0} acked, {:.2} ms, {held}",
+                "{:.0} messages/s: {:.0} acked, {:.2} ms{cpu}, {held}",
                 step.rate,
                 step.achieved,
                 step.latency_us as f64 / 1000.0
@@ -201,12 +207,18 @@ pub(crate) fn table(outcome: &Outcome) -> String {
         );
     }
     if !outcome.steps.is_empty() {
-        let knee = match outcome.knee {
-            None => "below the first rate".to_owned(),
-            Some(knee) if outcome.is_knee_open() => {
-                format!("above {knee:.0} messages/s: the highest rate of the sweep held; a larger rate_max finds it")
+        let knee = match outcome.knee() {
+            None if outcome.steps.iter().all(|step| step.is_inconclusive) => {
+                "not known: no rate held, which may be the generator's fault".to_owned()
             }
-            Some(knee) => format!("{knee:.0} messages/s"),
+            None => "below the first rate".to_owned(),
+            Some(Knee::Broker(rate)) => format!("{rate:.0} messages/s"),
+            Some(Knee::Generator(rate)) => {
+                format!("{rate:.0} messages/s is the generator's, the broker's lies there or above; give it more CPUs")
+            }
+            Some(Knee::Open(rate)) => {
+                format!("above {rate:.0} messages/s: the highest rate of the sweep held; a larger rate_max finds it")
+            }
         };
         fact("knee", knee);
     }

@@ -276,7 +276,6 @@ mod tests {
     use super::*;
     use crate::limits::Transfer;
     use crate::machine::Storage;
-    use crate::outcome::Quantiles;
     use crate::report::sample;
     use crate::summary::StepSummary;
 
@@ -403,10 +402,8 @@ mod tests {
         StepSummary {
             offered_messages_per_s,
             acked_messages_per_s: offered_messages_per_s,
-            produce_latency: Quantiles::default().into(),
-            latency_us: 0,
             is_held,
-            generator_bound: None,
+            ..StepSummary::default()
         }
     }
 

@@ -7,7 +7,7 @@ use super::chart::{Chart, Line, Scale, draw, series_background, series_colour};
 use super::format::{bytes, count, duration_text, grouped, latency, three};
 use super::html::escape;
 use crate::limits::{self, DURABLE_ACK_MS};
-use crate::outcome::{RETENTION_MAX, messages_failed};
+use crate::outcome::{Knee, RETENTION_MAX, messages_failed};
 use crate::stats::{self, Verdict};
 use crate::summary::{
     Latency, MetricComparison, QuantilesSummary, Run, SeriesLine, Summary, TargetSummary, VerdictSummary,
@@ -761,29 +761,41 @@ fn modes(out: &mut String, rows: &[Row<'_>]) {
         }
         let steps: Vec<&Run> = row.target.runs.iter().filter(|run| !run.steps.is_empty()).collect();
         if let Some(run) = steps.first() {
-            let knee = match (run.knee_messages_per_s, run.is_knee_open()) {
-                (None, _) => "No rate held the latency.".to_owned(),
-                (Some(rate), false) => format!("The knee: {} messages a second.", grouped(rate as i64)),
-                (Some(rate), true) => format!(
-                    "The knee lies above {} messages a second: the highest rate of the sweep held.",
-                    grouped(rate as i64)
+            let rate = |rate: f64| format!("{} messages a second", grouped(rate as i64));
+            let knee = match run.knee() {
+                None if run.steps.iter().all(|step| step.is_inconclusive) => {
+                    "No rate held the latency, and the generator may be why: of the broker this says nothing."
+                        .to_owned()
+                }
+                None => "No rate held the latency.".to_owned(),
+                Some(Knee::Broker(at)) => format!("The knee: {}.", rate(at)),
+                Some(Knee::Generator(at)) => format!(
+                    "The generator's knee: {}. It may be why no higher rate held; the broker's lies there or above.",
+                    rate(at)
                 ),
+                Some(Knee::Open(at)) => {
+                    format!("The knee lies above {}: the highest rate of the sweep held.", rate(at))
+                }
             };
             let _ = write!(
                 out,
-                "<h2>Sweep: {}</h2>\n<p>{knee}</p>\n<div class=\"scroll\"><table><thead><tr><th>offered</th><th>acked</th><th>p50</th><th>p99</th><th>p99.9</th><th>max</th><th class=\"left\">held</th></tr></thead><tbody>",
+                "<h2>Sweep: {}</h2>\n<p>{knee}</p>\n<div class=\"scroll\"><table><thead><tr><th>offered</th><th>acked</th><th>p50</th><th>p99</th><th>p99.9</th><th>max</th><th>broker CPU</th><th class=\"left\">held</th></tr></thead><tbody>",
                 escape(&row.label)
             );
             for step in &run.steps {
-                let held = match (&step.generator_bound, step.is_held) {
-                    (Some(reason), _) => format!("<span class=\"chip warn\">generator-bound</span> {}", escape(reason)),
-                    (None, true) => "<span class=\"chip good\">held</span>".to_owned(),
-                    (None, false) => "<span class=\"chip bad\">not held</span>".to_owned(),
+                let held = match (step.is_held, step.is_inconclusive) {
+                    (true, _) => "<span class=\"chip good\">held</span>",
+                    (false, true) => "<span class=\"chip warn\">not held</span>",
+                    (false, false) => "<span class=\"chip bad\">not held</span>",
                 };
+                let bound = step.generator_bound.as_ref().map_or_else(String::new, |reason| {
+                    format!(" <span class=\"chip warn\">generator-bound</span> {}", escape(reason))
+                });
+                let cpu = step.broker_cpu_percent.map_or_else(|| "–".to_owned(), |percent| format!("{percent} %"));
                 let q = step.produce_latency;
                 let _ = write!(
                     out,
-                    "<tr><td>{}/s</td><td>{}/s</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"left\">{held}</td></tr>",
+                    "<tr><td>{}/s</td><td>{}/s</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{cpu}</td><td class=\"left\">{held}{bound}</td></tr>",
                     grouped(step.offered_messages_per_s as i64),
                     grouped(step.acked_messages_per_s as i64),
                     latency(q.p50_us),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::compare::compare;
-use crate::summary::{SeriesLine, series};
+use crate::summary::{SeriesLine, StepSummary, series};
 
 fn results(summary: Summary) -> Results {
     let series: Vec<SeriesLine> = (0..summary.targets.len() as u32)
@@ -65,6 +65,32 @@ fn what_went_wrong_stands_above_the_first_number() {
     for needle in ["3 acked messages lost", "NOT_LEADER_OR_FOLLOWER 12", "generator-bound", "interrupted"] {
         assert!(html.find(needle).is_some_and(|at| at < first_table), "{needle}");
     }
+}
+
+#[test]
+fn a_step_shows_whether_it_held_and_whether_the_generator_was_bound() {
+    let step = |offered_messages_per_s, is_held, is_inconclusive| StepSummary {
+        offered_messages_per_s,
+        is_held,
+        is_inconclusive,
+        generator_bound: Some("its CPUs were busy 93 % of the time".to_owned()),
+        broker_cpu_percent: Some(61),
+        ..StepSummary::default()
+    };
+    let page_of = |last_is_inconclusive| {
+        let mut summary = sample::summary(vec![sample::target("ringlog", 1, 1)]);
+        let run = &mut summary.targets[0].runs[0];
+        run.knee_messages_per_s = Some(1000);
+        run.steps = vec![step(1000, true, false), step(2000, false, true), step(1500, false, last_is_inconclusive)];
+        page(&[results(summary)])
+    };
+    let bound = "<span class=\"chip warn\">generator-bound</span> its CPUs were busy 93 % of the time</td>";
+    for held in ["good\">held", "warn\">not held", "bad\">not held"] {
+        let needle = format!("<td>61 %</td><td class=\"left\"><span class=\"chip {held}</span> {bound}");
+        assert!(page_of(false).contains(&needle), "{needle}");
+    }
+    assert!(page_of(false).contains("<p>The knee: 1,000 messages a second.</p>"));
+    assert!(page_of(true).contains("<p>The generator's knee: 1,000 messages a second."));
 }
 
 #[test]
