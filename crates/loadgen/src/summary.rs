@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::machine::{Machine, Storage};
 use crate::outcome::{BrokerUse, FaultSeen, Knee, Latencies, Outcome, Quantiles, is_failure, messages_failed};
 use crate::stats::Comparison;
-use crate::verdict;
+use crate::verdict::{self, Met};
 
 /// What [`Summary::schema`] says.
 pub const SCHEMA: &str = "ringlog.bench.summary";
@@ -237,6 +237,14 @@ pub struct VerdictSummary {
     pub rows: Vec<VerdictRow>,
     pub spoiled: Vec<String>,
     pub notes: Vec<String>,
+}
+
+impl VerdictSummary {
+    /// The worst of them speaks for all. Words that nobody here writes are taken for the worst.
+    pub fn worst<'a>(verdicts: impl Iterator<Item = &'a Self>) -> Option<&'a Self> {
+        let met = |verdict: &Self| verdict.verdict.parse().unwrap_or(Met::Not);
+        verdicts.reduce(|worst, other| if met(worst).worse(met(other)) == met(worst) { worst } else { other })
+    }
 }
 
 /// One target of the tier.
@@ -790,6 +798,26 @@ mod tests {
         let lines: Vec<LagLine> = lag_lines(&outcome, 3, 1).collect();
         assert_eq!((lines.len(), lines[1].at_ms), (15, 2000));
         assert_eq!((lines[0].target, lines[0].run, lines[0].lag_messages, lines[0].lag_age_ms), (3, 1, 10, 10));
+    }
+
+    #[test]
+    fn the_worst_verdict_is_found_wherever_it_stands() {
+        let of = |words: &[&str]| {
+            let verdict = |word: &&str| VerdictSummary {
+                tier: None,
+                verdict: (*word).to_owned(),
+                is_met: word.starts_with("met"),
+                rows: Vec::new(),
+                spoiled: Vec::new(),
+                notes: Vec::new(),
+            };
+            let verdicts: Vec<VerdictSummary> = words.iter().map(verdict).collect();
+            VerdictSummary::worst(verdicts.iter()).map(|worst| worst.verdict.clone())
+        };
+        assert_eq!(of(&["not proven", "not met", "met"]).as_deref(), Some("not met"));
+        assert_eq!(of(&["met", "not proven", "met at scale 1/3"]).as_deref(), Some("not proven"));
+        assert_eq!(of(&["met at scale 1/3", "met at scale 1/12", "met"]).as_deref(), Some("met at scale 1/12"));
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

@@ -227,6 +227,21 @@ impl Met {
     }
 }
 
+impl std::str::FromStr for Met {
+    type Err = ();
+
+    /// From the words that it is displayed as.
+    fn from_str(words: &str) -> Result<Self, ()> {
+        Ok(match words {
+            "met" => Self::Full,
+            "configured" => Self::Configured,
+            "not proven" => Self::NotProven,
+            "not met" => Self::Not,
+            _ => Self::AtScale(words.strip_prefix("met at scale 1/").and_then(|scale| scale.parse().ok()).ok_or(())?),
+        })
+    }
+}
+
 impl fmt::Display for Met {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -441,6 +456,19 @@ mod tests {
             assert_eq!(verdict.met.to_string(), want, "{target}: {:?}", verdict.rows);
         }
         assert_eq!(judge(&outcome("tier = \"small\"")), None);
+    }
+
+    #[test]
+    fn the_worst_of_several_runs_is_the_least_met_of_them_and_never_hides() {
+        let rising = [Met::Full, Met::AtScale(3.0), Met::AtScale(12.0), Met::NotProven, Met::Not];
+        for (place, met) in rising.into_iter().enumerate() {
+            assert_eq!(met.to_string().parse(), Ok(met));
+            for better in &rising[..place] {
+                assert_eq!((met.worse(*better), better.worse(met)), (met, met));
+            }
+        }
+        assert_eq!(Met::Configured.to_string().parse(), Ok(Met::Configured));
+        assert_eq!("met, mostly".parse::<Met>(), Err(()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use loadgen::limits::{self, DURABLE_ACK_MS};
 use loadgen::stats::{self, Verdict};
-use loadgen::summary::{LimitReached, MetricComparison, Run, Summary, TargetSummary};
+use loadgen::summary::{LimitReached, MetricComparison, Run, Summary, TargetSummary, VerdictSummary};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -160,7 +160,7 @@ impl TargetRow {
             target: target.label.clone(),
             empty: target.empty.clone(),
             runs: target.runs.len() as u64,
-            verdict: verdicts.min_by_key(|verdict| verdict.is_met).map(|verdict| verdict.verdict.clone()),
+            verdict: VerdictSummary::worst(verdicts).map(|worst| worst.verdict.clone()),
             acked_messages_per_s: median(|run| Some(run.acked_messages_per_s)),
             offered_messages_per_s: median(|run| Some(run.offered_messages_per_s)),
             produce_p50_us: produce.map(|latency| latency.p50_us),

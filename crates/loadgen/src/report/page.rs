@@ -837,9 +837,8 @@ fn chip_class(is_met: bool, verdict: &str) -> &'static str {
     }
 }
 
-/// The worst of a target's runs speaks for all of them.
 fn worst_verdict<'a>(row: &Row<'a>) -> Option<&'a VerdictSummary> {
-    row.target.runs.iter().filter_map(|run| run.verdict.as_ref()).min_by_key(|verdict| verdict.is_met)
+    VerdictSummary::worst(row.target.runs.iter().filter_map(|run| run.verdict.as_ref()))
 }
 
 /// One table for each folder: what the tier asks, and what each target reached.
