@@ -27,7 +27,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("ringlog topic add-partitions orders --total 12", "asks on a terminal"),
     ("ringlog group seek billing --from-file undo.csv", "the file is what an earlier seek writes"),
     ("ringlog plan --rate 10000 --message-bytes 1KB --results results/2026-11-28_4b00e75_tier-small", "needs results"),
-    ("ringlog plan --rate 10000 --message-bytes 1KB --peer loopback --results LOW --knee SWEEP", "needs results"),
+    ("ringlog plan --rate 10000 --message-bytes 1KB --peer loopback --results BUSY --knee SWEEP", "needs results"),
     ("ringlog debug bundle --http node7:9644 --file n7.json", "another machine"),
     ("ringlog generate prometheus scrape > /etc/prometheus/prometheus.yml", "writes to /etc"),
     ("ringlog generate prometheus rules > /etc/prometheus/ringlog-rules.yml", "writes to /etc"),

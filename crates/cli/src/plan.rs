@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use loadgen::limits::{FILE, Limits};
-use loadgen::plan::known::{Found, Given, Measured, broker, predict_knee};
+use loadgen::plan::known::{BUSY_ENOUGH, Found, Given, Measured, broker, predict_knee};
 use loadgen::plan::{
     Broker, Demand, Lag, LagSafety, Limit, PartitionsFor, Plan, Source, error_percent, plan, textbook,
 };
@@ -22,8 +22,8 @@ Examples:
   ringlog plan --rate 100000 --message-bytes 1KB --replication-factor 3 --fan-out 2 --retention 7d
   ringlog plan --rate 10000 --message-bytes 1KB --results results/2026-11-28_4b00e75_tier-small
   ringlog plan --rate 500 --message-bytes 1KB --retention 1h --lag 60000 --consume-rate 400
-  ringlog plan --rate 10000 --message-bytes 1KB --peer loopback --results LOW --knee SWEEP
-                                       the knee that the model predicts from LOW beside the one that SWEEP measured
+  ringlog plan --rate 10000 --message-bytes 1KB --peer loopback --results BUSY --knee SWEEP
+                                       the knee that the model predicts from BUSY beside the one that SWEEP measured
 
 Limits come from --limits and --results where those were measured on this machine, and are called an assumption where not.";
 
@@ -219,7 +219,7 @@ impl PlanCommand {
                     "{name}: it holds no knee; run a workload with mode = \"sweep\" whose rate_max is more than the broker carries"
                 ))
             })?;
-        let (_, load) = load.ok_or_else(|| failed("--knee needs --results, a run well below the knee"))?;
+        let (_, load) = load.ok_or_else(|| failed("--knee needs --results, a run of the same messages"))?;
         let (term, predicted) = predict_knee(&load, broker)
             .ok_or_else(|| failed("--results: the broker's CPU was not measured; let the bench start the node"))?;
         let error = error_percent(predicted, measured);
@@ -232,10 +232,11 @@ impl PlanCommand {
                 "the broker was not pinned: the generator took a part of the CPUs that the model gives it".to_owned(),
             );
         }
-        if load.messages_per_s > measured / 2.0 {
-            notes.push(
-                "--results ran at more than half of the knee: a run far below it predicts, this one repeats".to_owned(),
-            );
+        if let Some(cpu) = load.cpu.filter(|cpu| cpu.busy < BUSY_ENOUGH) {
+            notes.push(format!(
+                "--results kept the broker's cores {:.0} % busy: a message costs less on busy ones, so the knee lies higher than predicted",
+                cpu.busy * 100.0
+            ));
         }
         if load.batch_messages < sweep.batch_messages * 0.8 {
             notes.push(format!(

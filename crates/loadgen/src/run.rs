@@ -32,7 +32,7 @@ const TOPICS_READY: Duration = Duration::from_secs(60);
 /// How long a preflight waits for a node.
 const REACH: Duration = Duration::from_secs(4);
 /// Rates tried between the last that held and the first that did not.
-const BISECTIONS: usize = 2;
+const BISECTIONS: usize = 3;
 /// A rate counts as achieved from this share of it on.
 const ACHIEVED_SHARE: f64 = 0.98;
 

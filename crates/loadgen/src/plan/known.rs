@@ -62,26 +62,20 @@ impl<'a> Found<'a> {
 }
 
 /// What a results folder says of a broker, from its first target that was measured with all its cells: the medians of their
-/// runs.
+/// runs, and what a message cost in those that kept the broker's cores busiest.
 ///
-/// A broker uses some CPU at rest, and what a message costs falls with the rate: the more requests there are, the more of
-/// them meet in one turn. Where open-loop runs at different rates are there, a line through them tells the two apart:
-///
-/// ```text
-/// cores used = cores at rest + rate · CPU of one more message
-/// ```
-/// 0.25 cores at 10,000/s and 0.45 at 30,000/s: 10 us a message and 0.15 cores at rest, so one core carries 85,000/s. One
-/// rate alone says 25 us a message, and 40,000/s.
+/// A message costs a busy core a fraction of what it costs an idle one: the more requests wait, the more of them meet in one turn
+/// of the core, and the fewer of them find it asleep and pay for waking it. On one machine it was 22 us at 15,000/s, 14 at
+/// 50,000/s, 8.5 at 114,000/s and 5 at the limit, so neither one low rate nor a line through several says where the limit is.
+/// A run that drives the broker to it does (`mode = "maximum"`).
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Measured {
     /// Cores that the broker had.
     pub cores: f64,
     /// Whether it had them for itself.
     pub is_pinned: bool,
-    /// Broker CPU of one more message, its reading included; of a single rate all CPU over all messages.
-    pub cpu_ns_per_message: Option<f64>,
-    /// Cores that the broker uses whatever the rate; 0 where only one rate was measured.
-    pub cores_at_rest: f64,
+    /// What one message cost.
+    pub cpu: Option<CpuCost>,
     /// Bytes that a log holds of one message, its share of the batch's header included.
     pub stored_bytes_per_message: f64,
     /// Messages in one batch.
@@ -110,15 +104,14 @@ impl Measured {
         };
         let cells = summary.targets.iter().filter(is_same);
         let runs: Vec<&Run> = cells.flat_map(|cell| &cell.runs).filter(|run| 0 < run.acked_messages).collect();
-        let cpu = cpu_line(&runs, summary.workload.mode == "open");
+        let cores = if target.cpus.is_empty() { f64::from(summary.machine.cpus) } else { target.cpus.len() as f64 };
         let of = |value: &dyn Fn(&Run) -> Option<f64>| median(runs.iter().filter_map(|run| value(run)).collect());
         let raw: Option<RawWorkload> = toml::from_str(&summary.workload.toml).ok();
         let topics = raw.map(|raw| raw.topics.unwrap_or_default());
         Some(Self {
-            cores: if target.cpus.is_empty() { f64::from(summary.machine.cpus) } else { target.cpus.len() as f64 },
+            cores,
             is_pinned: !target.cpus.is_empty(),
-            cpu_ns_per_message: cpu.map(|(ns, _)| ns),
-            cores_at_rest: cpu.map_or(0.0, |(_, cores)| cores),
+            cpu: CpuCost::of(&runs, cores),
             stored_bytes_per_message: of(&|run| {
                 let messages = run.batch_messages_mean_milli as f64 / 1000.0;
                 (0.0 < messages).then(|| run.batch_bytes_mean as f64 / messages)
@@ -139,34 +132,40 @@ impl Measured {
     /// `C` of that broker: what its cores take when they do nothing else.
     #[must_use]
     pub fn cpu_messages_per_s(&self) -> Option<f64> {
-        self.cpu_ns_per_message.map(|ns| (self.cores - self.cores_at_rest).max(0.0) * 1e9 / ns)
+        self.cpu.map(|cpu| self.cores * 1e9 / cpu.ns_per_message)
     }
 }
 
-/// CPU of one more message in nanoseconds, and cores used at rest: the line through the runs, where they were `paced` at
-/// rates that differ by half or more and the line rises from at least nothing; else the median of CPU over messages.
-fn cpu_line(runs: &[&Run], paced: bool) -> Option<(f64, f64)> {
-    let points: Vec<(f64, f64)> = runs
-        .iter()
-        .filter_map(|run| {
-            let (rate, ns) = (run.acked_messages_per_s as f64, run.broker.as_ref()?.cpu_ns_per_message as f64);
-            (0.0 < ns).then_some((rate, rate * ns / 1e9))
-        })
-        .collect();
-    let rates = || points.iter().map(|point| point.0);
-    let (low, high) = (rates().fold(f64::INFINITY, f64::min), rates().fold(0.0, f64::max));
-    if paced && low * 1.5 <= high {
-        let count = points.len() as f64;
-        let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
-        let (x, y) = (mean(|point| point.0), mean(|point| point.1));
-        let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
-        let slope = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum::<f64>() / spread;
-        let at_rest = y - slope * x;
-        if 0.0 < slope && 0.0 <= at_rest {
-            return Some((slope * 1e9, at_rest));
-        }
+/// What a message costs a broker's CPUs.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct CpuCost {
+    /// All of the broker's CPU through all messages, their reading included.
+    pub ns_per_message: f64,
+    /// The share of its cores that was in use then, 0 to 1: the nearer to 1, the nearer it is to what counts at the limit.
+    pub busy: f64,
+}
+
+/// Runs that used this share of what the busiest one used are as good as it.
+const BUSIEST_SHARE: f64 = 0.9;
+
+/// Below it a run says little of the limit.
+pub const BUSY_ENOUGH: f64 = 0.8;
+
+impl CpuCost {
+    /// The medians of the runs that kept so many `cores` busiest; `None` when no run watched its broker.
+    fn of(runs: &[&Run], cores: f64) -> Option<Self> {
+        let costs = runs.iter().filter_map(|run| {
+            let ns_per_message = run.broker.as_ref()?.cpu_ns_per_message as f64;
+            let busy = run.acked_messages_per_s as f64 * ns_per_message / 1e9 / cores;
+            (0.0 < busy).then_some(Self { ns_per_message, busy })
+        });
+        let costs: Vec<Self> = costs.collect();
+        let busiest = costs.iter().map(|cost| cost.busy).fold(0.0, f64::max);
+        let of = |value: fn(&Self) -> f64| {
+            median(costs.iter().filter(|cost| busiest * BUSIEST_SHARE <= cost.busy).map(value).collect())
+        };
+        Some(Self { ns_per_message: of(|cost| cost.ns_per_message)?, busy: of(|cost| cost.busy)? })
     }
-    Some((median(points.iter().map(|(rate, cores)| cores / rate * 1e9).collect())?, 0.0))
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {
@@ -200,11 +199,12 @@ pub fn broker(given: &Given, found: &Found<'_>, cores: u32) -> Broker {
         )
     };
     let cpu = found.results.and_then(|(name, results)| {
+        let cpu = results.cpu?;
         let by = format!(
-            "{name}: {:.0} ns of CPU a message on {} cores, {:.2} cores at rest, {:.0} B stored, {:.1} a batch, read {} times",
-            results.cpu_ns_per_message?,
+            "{name}: {:.0} ns of CPU a message with {:.0} % of {} cores in use, {:.0} B stored, {:.1} a batch, read {} times",
+            cpu.ns_per_message,
+            cpu.busy * 100.0,
             results.cores,
-            results.cores_at_rest,
             results.stored_bytes_per_message,
             results.batch_messages,
             results.fan_out
@@ -249,7 +249,7 @@ pub fn broker(given: &Given, found: &Found<'_>, cores: u32) -> Broker {
 
 /// The model's knee for one broker as it was measured: everything by the model's own terms, at their full limits.
 ///
-/// `load` is a run well below the knee; its CPU a message, bytes a message and fan-out are what is put in.
+/// `load` is another run of the same messages; its CPU a message, bytes a message and fan-out are what is put in, not its rate.
 #[must_use]
 pub fn predict_knee(load: &Measured, broker: &Broker) -> Option<(Term, f64)> {
     let demand = Demand {
@@ -266,7 +266,7 @@ pub fn predict_knee(load: &Measured, broker: &Broker) -> Option<(Term, f64)> {
         cached_s: 0.0,
         utilization: 1.0,
     };
-    load.cpu_ns_per_message?;
+    load.cpu?;
     let binding = demand.terms(broker, 1.0)[0];
     Some((binding.term, binding.messages_per_s))
 }
@@ -294,8 +294,7 @@ mod tests {
         Measured {
             cores: 2.0,
             is_pinned: true,
-            cpu_ns_per_message: Some(2_000.0),
-            cores_at_rest: 0.0,
+            cpu: Some(CpuCost { ns_per_message: 2_000.0, busy: 0.95 }),
             stored_bytes_per_message: 1_100.0,
             batch_messages: 15.0,
             fan_out: 1.0,
@@ -362,19 +361,18 @@ mod tests {
     }
 
     #[test]
-    fn two_rates_tell_what_a_message_costs_from_what_the_broker_costs_at_rest() {
-        // 0.25 cores and 0.45.
-        let (low, high) = (run(10_000, 25_000), run(30_000, 15_000));
-        let (ns, at_rest) = cpu_line(&[&low, &high], true).expect("it was measured");
-        assert!((ns - 10_000.0).abs() < 1e-6 && (at_rest - 0.15).abs() < 1e-9, "{ns} {at_rest}");
-        let measured = Measured { cores: 1.0, cpu_ns_per_message: Some(ns), cores_at_rest: at_rest, ..load() };
-        assert!(measured.cpu_messages_per_s().is_some_and(|rate| (rate - 85_000.0).abs() < 1.0));
-        // One rate, rates that are nearly one, a sweep, or costs that rise: all CPU over all messages.
-        assert_eq!(cpu_line(&[&low], true), Some((25_000.0, 0.0)));
-        assert_eq!(cpu_line(&[&low, &run(12_000, 24_000)], true), Some((25_000.0, 0.0)));
-        assert_eq!(cpu_line(&[&low, &high], false), Some((25_000.0, 0.0)));
-        assert_eq!(cpu_line(&[&low, &run(30_000, 30_000)], true), Some((30_000.0, 0.0)));
-        assert_eq!(cpu_line(&[], true), None);
+    fn what_a_message_costs_is_what_it_cost_the_busiest_runs() {
+        // 0.25 cores, 0.45, and three at the limit: 0.95, 0.98, 0.9.
+        let runs =
+            [run(10_000, 25_000), run(30_000, 15_000), run(95_000, 10_000), run(140_000, 7_000), run(100_000, 9_000)];
+        let cost = |runs: &[&Run]| CpuCost::of(runs, 1.0).map(|cost| (cost.ns_per_message, cost.busy));
+        assert_eq!(cost(&runs.each_ref()), Some((9_000.0, 0.95)));
+        assert_eq!(cost(&[&runs[0]]), Some((25_000.0, 0.25)));
+        let mut unwatched = run(10_000, 25_000);
+        unwatched.broker = None;
+        assert_eq!((cost(&[&unwatched]), cost(&[])), (None, None));
+        let measured = Measured { cores: 2.0, cpu: CpuCost::of(&runs.each_ref(), 2.0), ..load() };
+        assert!(measured.cpu_messages_per_s().is_some_and(|rate| (rate - 2e9 / 9_000.0).abs() < 1.0), "{measured:?}");
     }
 
     #[test]
@@ -383,7 +381,7 @@ mod tests {
         let mut summary = sample::summary(vec![cell("a 1", run(10_000, 25_000)), cell("a 2", run(30_000, 15_000))]);
         summary.workload.toml = format!("{}\n{}", sample::TOML, sample::TOML);
         let measured = Measured::of(&summary).expect("runs");
-        assert!((measured.cores_at_rest - 0.15).abs() < 1e-9, "{measured:?}");
+        assert_eq!(measured.cpu.map(|cpu| cpu.ns_per_message), Some(15_000.0), "{measured:?}");
         assert_eq!((measured.messages_per_s, measured.partitions), (30_000.0, None));
     }
 
@@ -395,7 +393,7 @@ mod tests {
         let roomy = Given { disk_write_bytes_per_s: Some(1e12), network_bytes_per_s: Some(1e12), ..Given::default() };
         assert_eq!(of(roomy), (Term::Cpu, 1e6));
         assert_eq!(of(Given { disk_write_bytes_per_s: Some(110e6), ..roomy }), (Term::Disk, 100e3));
-        assert_eq!(predict_knee(&Measured { cpu_ns_per_message: None, ..load() }, &broker(&roomy, &found, 2)), None);
+        assert_eq!(predict_knee(&Measured { cpu: None, ..load() }, &broker(&roomy, &found, 2)), None);
     }
 
     fn step(offered_messages_per_s: u64, is_held: bool) -> StepSummary {
