@@ -216,7 +216,7 @@ impl PlanCommand {
             .knee_messages_per_s
             .ok_or_else(|| {
                 failed(format!(
-                    "{name}: it holds no knee; run a workload with mode = \"sweep\" whose rate_max is more than the broker carries"
+                    "{name}: it holds no knee of the broker's; run a workload with mode = \"sweep\" whose rate_max is more than the broker carries, and have the generator keep up with it (more CPUs, no readers)"
                 ))
             })?;
         let (_, load) = load.ok_or_else(|| failed("--knee needs --results, a run of the same messages"))?;
@@ -224,9 +224,6 @@ impl PlanCommand {
             .ok_or_else(|| failed("--results: the broker's CPU was not measured; let the bench start the node"))?;
         let error = error_percent(predicted, measured);
         let mut notes = Vec::new();
-        if sweep.is_generator_bound {
-            notes.push("the sweep was bound by the load generator: its knee is not the broker's".to_owned());
-        }
         if !load.is_pinned {
             notes.push(
                 "the broker was not pinned: the generator took a part of the CPUs that the model gives it".to_owned(),

@@ -536,12 +536,6 @@ impl Run {
         Some(Knee::of(self.knee_messages_per_s? as f64, missed))
     }
 
-    /// Of a sweep: the knee is the highest rate that was tried, so the broker may carry more.
-    #[must_use]
-    pub fn is_knee_open(&self) -> bool {
-        matches!(self.knee(), Some(Knee::Open(_)))
-    }
-
     /// What an outcome comes to, beside the limits of the machine that it ran on.
     #[must_use]
     pub fn of(outcome: &Outcome, limits: Result<Vec<LimitReached>, String>) -> Self {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Broker, Demand, Limit, Source, Term};
 use crate::limits::{Disk, Limits, Network};
+use crate::outcome::Knee;
 use crate::summary::{Run, Summary, TargetSummary};
 use crate::workload::RawWorkload;
 
@@ -86,10 +87,8 @@ pub struct Measured {
     pub messages_per_s: f64,
     /// Partitions that they went to; `None` where that is not one number.
     pub partitions: Option<u64>,
-    /// The highest rate that kept its latency, of a sweep that went on to one that did not.
+    /// The highest rate that kept its latency, of a sweep that went on to one that the broker did not keep.
     pub knee_messages_per_s: Option<f64>,
-    /// Whether the load generator was the limit.
-    pub is_generator_bound: bool,
 }
 
 impl Measured {
@@ -122,10 +121,10 @@ impl Measured {
             partitions: topics
                 .filter(|topics| topics.name.is_none())
                 .map(|topics| topics.count.unwrap_or(1) * topics.partitions.unwrap_or(1)),
-            knee_messages_per_s: of(&|run| {
-                run.knee_messages_per_s.filter(|_| !run.is_knee_open()).map(|rate| rate as f64)
+            knee_messages_per_s: of(&|run| match run.knee()? {
+                Knee::Broker(rate) => Some(rate),
+                Knee::Generator(_) | Knee::Open(_) => None,
             }),
-            is_generator_bound: runs.iter().any(|run| run.generator.bound.is_some()),
         })
     }
 
@@ -301,7 +300,6 @@ mod tests {
             messages_per_s: 10_000.0,
             partitions: Some(1),
             knee_messages_per_s: None,
-            is_generator_bound: false,
         }
     }
 
