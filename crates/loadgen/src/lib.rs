@@ -2,8 +2,8 @@
 //!
 //! Read in this order: [`workload`] (what is asked), [`outcome`] (what a run yields), [`verdict`] (how the one is held
 //! against the other), [`run()`] (what happens between). Around it: [`driver`] (targets, and nodes that are started for a
-//! run), [`machine`] (what a result was measured on), [`limits`] (what that machine could do without a broker), [`plan`]
-//! (what a workload needs), [`stats`] (whether two sets of runs differ). Inside: `producer` gathers due messages into
+//! run), [`machine`] (what a result was measured on), [`limits`] (what that machine could do without a broker, and `reached`,
+//! how much of it a run did), [`plan`] (what a workload needs), [`stats`] (whether two sets of runs differ). Inside: `producer` gathers due messages into
 //! batches and sends them, `worker` is the thread it runs on, `consumers` read and check (`stamp`, `check`), `template`
 //! encodes ahead.
 
@@ -24,6 +24,7 @@ pub mod outcome;
 pub mod plan;
 mod preflight;
 mod producer;
+mod reached;
 pub mod report;
 pub mod results;
 mod run;

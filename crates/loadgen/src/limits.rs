@@ -15,6 +15,7 @@ pub mod disk;
 pub mod net;
 
 use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::Path;
 
 use hdrhistogram::Histogram;
@@ -24,6 +25,8 @@ use crate::machine::{Machine, Storage};
 
 /// Where limits are kept unless told otherwise.
 pub const FILE: &str = "ringlog-limits.json";
+/// The peer that is this machine.
+pub const LOOPBACK: &str = "loopback";
 /// See the module's text.
 pub const SCHEMA_VERSION: u32 = 1;
 /// What an ack in durable mode may take where it is said how many partitions a disk carries.
@@ -167,37 +170,7 @@ impl Disk {
     }
 }
 
-/// What a run took of a machine.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Used {
-    /// Written to the disk.
-    pub disk_write_bytes_per_s: f64,
-    /// fdatasyncs; `None` where they were not counted.
-    pub syncs_per_s: Option<f64>,
-    /// Acks waited for them.
-    pub is_durable: bool,
-    /// Into the broker.
-    pub net_in_bytes_per_s: f64,
-    /// Out of the broker.
-    pub net_out_bytes_per_s: f64,
-}
-
-/// How much of one limit a run reached.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Reached {
-    /// `disk_write`, `disk_sync`, `net_in`, `net_out`.
-    pub limit: String,
-    /// What the run did, in bytes or fdatasyncs a second.
-    pub used_per_s: u64,
-    /// What the machine can do, in the same unit.
-    pub limit_per_s: u64,
-    /// The ratio in percent. Above 100 where the page cache took what the disk had not yet.
-    pub percent: f64,
-    /// Of `disk_sync` in durable mode: [`Disk::durable_partitions`] at [`DURABLE_ACK_MS`].
-    pub partitions_carried: Option<u64>,
-}
-
-/// What [`Reached::limit`] says, for people; a name that this version does not know is its own.
+/// The name of a row of [`crate::summary::Run::limits`], for people; one that this version does not know is its own.
 #[must_use]
 pub fn title(limit: &str) -> &str {
     match limit {
@@ -209,7 +182,7 @@ pub fn title(limit: &str) -> &str {
     }
 }
 
-/// Whether [`Reached::limit`] is counted in bytes a second.
+/// Whether such a row is counted in bytes a second.
 #[must_use]
 pub fn is_bytes(limit: &str) -> bool {
     matches!(limit, "disk_write" | "net_in" | "net_out")
@@ -306,6 +279,19 @@ impl Limits {
     pub fn network_for(&self, peer: &str) -> Option<&Network> {
         self.networks.iter().find(|network| network.peer == peer)
     }
+
+    /// The way to a host, by name or address: loopback if it is this machine, else the peer at one of its addresses,
+    /// whatever port was measured. Asks the resolver.
+    #[must_use]
+    pub fn network_to(&self, host: &str) -> Option<&Network> {
+        let addresses: Vec<IpAddr> = (host, 0).to_socket_addrs().ok()?.map(|address| address.ip()).collect();
+        if addresses.iter().any(|address| is_this_machine(*address)) {
+            return self.network_for(LOOPBACK);
+        }
+        let is_there =
+            |network: &&Network| network.peer.parse::<SocketAddr>().is_ok_and(|peer| addresses.contains(&peer.ip()));
+        self.networks.iter().find(is_there)
+    }
 }
 
 /// Whether what was measured at one place holds at another: the same file system of the same device with the same options.
@@ -322,42 +308,14 @@ fn is_same_kind(a: &Storage, b: &Storage) -> bool {
     }
 }
 
+/// Whether an address is one of this machine's: only those can be listened at.
+fn is_this_machine(address: IpAddr) -> bool {
+    address.is_loopback() || UdpSocket::bind((address, 0)).is_ok()
+}
+
 #[derive(Deserialize)]
 struct Version {
     schema_version: u32,
-}
-
-/// How much of each limit a run reached; limits that were not measured are left out.
-#[must_use]
-pub fn reached(disk: Option<&Disk>, network: Option<&Network>, used: &Used) -> Vec<Reached> {
-    let mut all = Vec::new();
-    let mut add = |limit: &str, used_per_s: f64, limit_per_s: u64| {
-        if 0 < limit_per_s && used_per_s.is_finite() {
-            let percent = used_per_s / limit_per_s as f64 * 100.0;
-            all.push(Reached {
-                limit: limit.to_owned(),
-                used_per_s: used_per_s as u64,
-                limit_per_s,
-                percent,
-                partitions_carried: None,
-            });
-        }
-    };
-    if let Some(disk) = disk {
-        add("disk_write", used.disk_write_bytes_per_s, disk.write.bytes_per_s);
-        if let Some(syncs) = used.syncs_per_s {
-            add("disk_sync", syncs, disk.syncs_per_s_max());
-        }
-    }
-    if let Some(network) = network {
-        add("net_in", used.net_in_bytes_per_s, network.sent.bytes_per_s);
-        add("net_out", used.net_out_bytes_per_s, network.received.bytes_per_s);
-    }
-    let durable = disk.filter(|_| used.is_durable);
-    for row in all.iter_mut().filter(|row| row.limit == "disk_sync") {
-        row.partitions_carried = durable.map(|disk| disk.durable_partitions(DURABLE_ACK_MS));
-    }
-    all
 }
 
 #[cfg(test)]
@@ -396,21 +354,6 @@ mod tests {
         assert_eq!(disk.syncs_per_s_max(), 2000);
         assert_eq!(disk.durable_partitions(100), 100);
         assert_eq!(disk.durable_partitions(5), 5);
-    }
-
-    #[test]
-    fn a_run_is_compared_with_what_was_measured_and_with_nothing_else() {
-        let disk = disk("/d", 200);
-        let used = Used { disk_write_bytes_per_s: 150.0, syncs_per_s: Some(1000.0), ..Used::default() };
-        let all = reached(Some(&disk), None, &used);
-        let rows: Vec<(&str, f64)> = all.iter().map(|row| (row.limit.as_str(), row.percent)).collect();
-        assert_eq!(rows, [("disk_write", 75.0), ("disk_sync", 50.0)]);
-        assert!(all.iter().all(|row| row.partitions_carried.is_none()), "no ack waited");
-        let durable = reached(Some(&disk), None, &Used { is_durable: true, ..used });
-        assert_eq!(durable.iter().map(|row| row.partitions_carried).collect::<Vec<_>>(), [None, Some(100)]);
-        assert!(reached(None, None, &used).is_empty());
-        let not_counted = Used { syncs_per_s: None, ..used };
-        assert_eq!(reached(Some(&disk), None, &not_counted).len(), 1);
     }
 
     #[test]

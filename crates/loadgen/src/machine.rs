@@ -142,6 +142,18 @@ impl Storage {
         }
         storage
     }
+
+    /// What its bytes end up on: folders with the same answer share one disk.
+    #[must_use]
+    pub fn medium(&self) -> String {
+        let Some(name) = self.device.strip_prefix("/dev/") else { return self.file_system.clone() };
+        match &self.disk {
+            // An image file gets another loop device at each mount.
+            Some(image) if name.starts_with("loop") => image.clone(),
+            _ if block_file(name, "partition").is_some() => disk_of_partition(name).unwrap_or_else(|| name.to_owned()),
+            _ => name.to_owned(),
+        }
+    }
 }
 
 /// The program's version as it tells it, first line only.
@@ -192,6 +204,12 @@ fn block_file(name: &str, file: &str) -> Option<String> {
     read(&format!("/sys/class/block/{name}/{file}")).or_else(|| read(&format!("/sys/class/block/{name}/../{file}")))
 }
 
+/// `/sys/class/block/sda1` leads to `.../block/sda/sda1`.
+fn disk_of_partition(name: &str) -> Option<String> {
+    let device = fs::canonicalize(format!("/sys/class/block/{name}")).ok()?;
+    Some(device.parent()?.file_name()?.to_str()?.to_owned())
+}
+
 /// The entry of `/proc/self/mounts` with the longest mount point above `path`; the last one wins, as it covers the rest.
 fn mount_of(mounts: &str, path: &Path) -> Option<Storage> {
     let mut best: Option<(usize, Storage)> = None;
@@ -232,6 +250,18 @@ mod tests {
         assert_eq!(of("/data/log"), "/dev/sdc ext4 rw");
         assert_eq!(of("/database"), "/dev/vda ext4 rw,relatime");
         assert_eq!(of("/dev/shm/x"), "none tmpfs rw,size=1g");
+    }
+
+    #[test]
+    fn folders_on_one_disk_have_one_medium() {
+        let medium = |device: &str, disk: Option<&str>, file_system: &str| {
+            let (device, file_system) = (device.to_owned(), file_system.to_owned());
+            Storage { device, file_system, disk: disk.map(str::to_owned), ..Storage::default() }.medium()
+        };
+        let image = Some("image file on ext4 of /dev/vda");
+        assert_eq!(medium("/dev/loop3", image, "xfs"), medium("/dev/loop4", image, "ext4"));
+        assert_eq!(medium("tmpfs", None, "tmpfs"), medium("shm", None, "tmpfs"));
+        assert_ne!(medium("/dev/nosuch1", None, "xfs"), medium("/dev/nosuch2", None, "xfs"));
     }
 
     #[test]

@@ -382,8 +382,20 @@ pub struct BrokerUse {
     pub disk_read_bytes: Option<u64>,
     /// Bytes that it caused to be written to disks.
     pub disk_write_bytes: Option<u64>,
-    /// What its `/metrics` said at both ends, by name and labels: only counters that moved, the difference.
+    /// What its `/metrics` said at both ends, by name and labels: only counters that moved, the difference. Empty when it
+    /// was not asked or did not answer; who answers counts at least the bytes of that.
     pub metrics: BTreeMap<String, f64>,
+}
+
+impl BrokerUse {
+    /// The sum over the labels of a counter; `None` when its metrics are not known.
+    #[must_use]
+    pub fn counted(&self, name: &str) -> Option<f64> {
+        let is_it =
+            |key: &str| key.strip_prefix(name).is_some_and(|labels| labels.is_empty() || labels.starts_with('{'));
+        let moved = self.metrics.iter().filter(|(key, _)| is_it(key)).map(|(_, moved)| moved);
+        (!self.metrics.is_empty()).then(|| moved.sum())
+    }
 }
 
 /// What the self-check found, of all groups and cold readers. All but `expired` and `reread` fail a run.

@@ -12,19 +12,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::compare::{compare, interleaved};
 use crate::driver::fault::{self, inject};
-use crate::driver::{self, Place, Running, StartError, System, TargetSpec, Tools};
-use crate::limits::{self, Limits, Used};
+use crate::driver::{self, Running, StartError, System, TargetSpec, Tools};
+use crate::limits::Limits;
 use crate::machine::{Machine, commit, version_of};
 use crate::options::RunOptions;
 use crate::outcome::{Ceiling, Latencies, Outcome, latencies};
+use crate::reached::Beside;
 use crate::results::{make_folder, write};
 use crate::suite::{Cell, Fault};
 use crate::summary::{
-    Latency, LimitReached, Run, SCHEMA, SCHEMA_VERSION, SeriesLine, Summary, TargetSummary, WorkloadSummary, rfc3339,
-    series,
+    Latency, Run, SCHEMA, SCHEMA_VERSION, SeriesLine, Summary, TargetSummary, WorkloadSummary, rfc3339, series,
 };
 use crate::watch::BrokerProcess;
-use crate::workload::{Durability, Load, Rate, Workload};
+use crate::workload::{Load, Rate, Workload};
 
 /// What a session is to do.
 #[derive(Clone, Debug)]
@@ -74,9 +74,6 @@ pub type Drive<'a> = dyn FnMut(&str, &Workload, &RunOptions) -> Result<Outcome, 
 
 /// One window of a warm-up.
 const WARMUP_WINDOW: Duration = Duration::from_secs(5);
-
-/// Ringlog's counter of fsyncs that replies waited for.
-const SYNCS_METRIC: &str = "ringlog_log_ring_syncs_total";
 
 /// CPU a request of the last windows may differ by this share of the smallest to count as stable.
 const WARMUP_SHARE_MAX: f64 = 0.1;
@@ -151,8 +148,14 @@ impl Session {
                 (None, Some(Ok(measured))) => ceilings[cell] = Some(*measured),
                 (None, _) => {}
             }
-            let reached = reached(limits.as_ref(), &self.limits, &self.tools.work, up, &outcome);
-            done.summary.targets[row].runs.push(Run::of(&outcome, reached));
+            let beside = Beside {
+                limits: limits.as_ref(),
+                file: &self.limits,
+                work: &self.tools.work,
+                spec: &up.spec,
+                dirs: up.nodes.iter().flat_map(|node| &node.dirs).map(PathBuf::as_path).collect(),
+            };
+            done.summary.targets[row].runs.push(Run::of(&outcome, beside.rows(&outcome)));
             lines.extend(series(&outcome, row as u32, run));
             done.outcomes.push((row as u32, run, outcome));
             done.write(&lines).map_err(fail)?;
@@ -408,63 +411,6 @@ fn is_stable(cpu_us: &[f64]) -> bool {
     let low = last.iter().copied().fold(f64::INFINITY, f64::min);
     let high = last.iter().copied().fold(0.0, f64::max);
     high - low <= low * WARMUP_SHARE_MAX
-}
-
-/// How much of what the machine can do a run used.
-fn reached(
-    limits: Option<&Limits>,
-    file: &Path,
-    work: &Path,
-    running: &Running,
-    outcome: &Outcome,
-) -> Result<Vec<LimitReached>, String> {
-    let limits = limits
-        .ok_or_else(|| format!("no {}; `ringlog bench disk` and `ringlog bench net` make one", file.display()))?;
-    let Some(node) = running.nodes.first() else {
-        return Err("the broker was not started here: its disk and network are not known".to_owned());
-    };
-    // An image file reaches as far as the disk that it lies on.
-    let image = match running.spec.place {
-        Place::Ext4 | Place::Xfs => limits.disk_for(work),
-        Place::Here | Place::Tmpfs | Place::Directories(_) => None,
-    };
-    let disk = node.dirs.first().and_then(|dir| limits.disk_for(dir)).or(image);
-    let network = limits.network_for("loopback");
-    let seconds = outcome.measured.as_secs_f64().max(f64::MIN_POSITIVE);
-    let written: u64 = outcome.brokers.iter().filter_map(|broker| broker.disk_write_bytes).sum();
-    let read_share = outcome.consumed.bytes as f64 / outcome.acked.bytes.max(1) as f64;
-    let synced = |metrics: &BTreeMap<String, f64>| -> f64 {
-        metrics.iter().filter(|(name, _)| name.starts_with(SYNCS_METRIC)).map(|(_, moved)| moved).sum()
-    };
-    // Only Ringlog counts them; a counter that did not move is not among the metrics.
-    let syncs = (running.spec.system == System::Ringlog)
-        .then(|| outcome.brokers.iter().map(|broker| synced(&broker.metrics)).sum::<f64>() / seconds);
-    let used = Used {
-        disk_write_bytes_per_s: written as f64 / seconds,
-        syncs_per_s: syncs,
-        is_durable: outcome.workload.topics.durability == Durability::Durable,
-        net_in_bytes_per_s: outcome.batches.bytes as f64 / seconds,
-        // Batches go out as they came in, once for each group.
-        net_out_bytes_per_s: outcome.batches.bytes as f64 * read_share / seconds,
-    };
-    let reached = limits::reached(disk, network, &used);
-    if reached.is_empty() {
-        return Err(format!(
-            "{} knows neither {} nor the loopback; `ringlog bench disk` and `ringlog bench net` measure them",
-            file.display(),
-            running.storage.as_ref().map_or("its disk", |storage| storage.path.as_str())
-        ));
-    }
-    Ok(reached
-        .into_iter()
-        .map(|one| LimitReached {
-            limit: one.limit,
-            used_per_s: one.used_per_s,
-            limit_per_s: one.limit_per_s,
-            percent: one.percent.round() as u64,
-            partitions_carried: one.partitions_carried,
-        })
-        .collect())
 }
 
 #[cfg(test)]

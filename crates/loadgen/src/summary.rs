@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::{Machine, Storage};
 use crate::outcome::{BrokerUse, FaultSeen, Knee, Latencies, Outcome, Quantiles, is_failure, messages_failed};
-use crate::stats::Comparison;
+use crate::stats::{self, Comparison};
 use crate::verdict::{self, Met};
 
 /// What [`Summary::schema`] says.
@@ -68,6 +68,40 @@ pub struct TargetSummary {
     pub produce_latency: Option<Latency>,
     pub end_to_end_latency: Option<Latency>,
     pub runs: Vec<Run>,
+}
+
+impl TargetSummary {
+    /// How much of each limit its runs reached: medians, as they stand beside other medians.
+    #[must_use]
+    pub fn limits(&self) -> Vec<LimitReached> {
+        let Some(first) = self.runs.first() else { return Vec::new() };
+        let of = |known: &LimitReached| {
+            let all = || self.runs.iter().flat_map(|run| &run.limits).filter(|other| other.limit == known.limit);
+            let median = |value: fn(&LimitReached) -> Option<u64>| median(all().filter_map(value));
+            let percent = median(|limit| limit.percent);
+            LimitReached {
+                limit: known.limit.clone(),
+                used_per_s: median(|limit| limit.used_per_s),
+                limit_per_s: median(|limit| limit.limit_per_s),
+                percent,
+                is_computed: all().any(|limit| limit.is_computed),
+                empty: all().find_map(|limit| limit.empty.clone()).filter(|_| percent.is_none()),
+                partitions_carried: median(|limit| limit.partitions_carried),
+            }
+        };
+        first.limits.iter().map(of).collect()
+    }
+
+    /// The median of its runs' ceilings.
+    #[must_use]
+    pub fn ceiling_messages_per_s(&self) -> Option<u64> {
+        median(self.runs.iter().filter_map(|run| run.generator.ceiling_messages_per_s))
+    }
+}
+
+fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
+    let values: Vec<f64> = values.map(|value| value as f64).collect();
+    stats::median(&values).map(whole)
 }
 
 /// One run of the workload against one target.
@@ -175,9 +209,13 @@ pub struct BrokerSummary {
 #[expect(missing_docs, reason = "every field is documented in results/SCHEMA.md, and a test holds the two together")]
 pub struct LimitReached {
     pub limit: String,
-    pub used_per_s: u64,
-    pub limit_per_s: u64,
-    pub percent: u64,
+    pub used_per_s: Option<u64>,
+    pub limit_per_s: Option<u64>,
+    pub percent: Option<u64>,
+    #[serde(default)]
+    pub is_computed: bool,
+    #[serde(default)]
+    pub empty: Option<String>,
     #[serde(default)]
     pub partitions_carried: Option<u64>,
 }
@@ -538,7 +576,7 @@ impl Run {
 
     /// What an outcome comes to, beside the limits of the machine that it ran on.
     #[must_use]
-    pub fn of(outcome: &Outcome, limits: Result<Vec<LimitReached>, String>) -> Self {
+    pub fn of(outcome: &Outcome, limits: Vec<LimitReached>) -> Self {
         let generator = &outcome.generator;
         let check = &outcome.check;
         let (ceiling, ceiling_empty) = match &generator.ceiling {
@@ -609,8 +647,11 @@ impl Run {
                 })
                 .collect(),
             verdict: verdict::judge(outcome).as_ref().map(VerdictSummary::from),
-            limits_empty: limits.as_ref().err().cloned(),
-            limits: limits.unwrap_or_default(),
+            limits_empty: match limits.iter().all(|row| row.limit_per_s.is_none()) {
+                true => Some(limits.iter().find_map(|row| row.empty.clone()).unwrap_or_else(|| "not asked".to_owned())),
+                false => None,
+            },
+            limits,
             steps: outcome
                 .steps
                 .iter()
@@ -812,6 +853,23 @@ mod tests {
         assert_eq!(of(&["met", "not proven", "met at scale 1/3"]).as_deref(), Some("not proven"));
         assert_eq!(of(&["met at scale 1/3", "met at scale 1/12", "met"]).as_deref(), Some("met at scale 1/12"));
         assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn limits_are_medians_of_the_runs_and_an_empty_one_keeps_its_reason() {
+        let mut target = sample::target("a", 3, 1);
+        for (run, percent) in target.runs.iter_mut().zip([90, 10, 20]) {
+            run.limits[0].percent = Some(percent);
+            run.generator.ceiling_messages_per_s = Some(percent * 1000);
+        }
+        let limits = target.limits();
+        assert_eq!(
+            (limits[0].percent, limits[0].used_per_s, limits[0].empty.as_deref()),
+            (Some(20), Some(10_400_000), None)
+        );
+        assert_eq!((limits[1].percent, limits[1].empty.as_deref()), (None, Some("/data was not measured")));
+        assert_eq!(target.ceiling_messages_per_s(), Some(20_000));
+        assert!(sample::empty_target("b", "why").limits().is_empty());
     }
 
     #[test]

@@ -188,6 +188,8 @@ fn between(pids: Vec<i32>, from: &Sample, to: &Sample, rss_bytes_max: u64) -> Br
         let difference = value - from.metrics.get(name).copied().unwrap_or(0.0);
         (difference != 0.0).then(|| (name.clone(), difference))
     };
+    // Who did not answer at the first look has counted since its start, and not since then.
+    let metrics = if from.metrics.is_empty() { &from.metrics } else { &to.metrics };
     BrokerUse {
         pids,
         cpu: to.cpu.saturating_sub(from.cpu),
@@ -199,7 +201,7 @@ fn between(pids: Vec<i32>, from: &Sample, to: &Sample, rss_bytes_max: u64) -> Br
         write_calls: io("syscw"),
         disk_read_bytes: io("read_bytes"),
         disk_write_bytes: io("write_bytes"),
-        metrics: to.metrics.iter().filter_map(moved).collect(),
+        metrics: metrics.iter().filter_map(moved).collect(),
     }
 }
 

@@ -58,20 +58,30 @@ struct TargetRow {
     rss_bytes: Option<u64>,
     /// What to know before reading the numbers: losses, errors, a generator that was the limit.
     cautions: Vec<String>,
-    /// How much of what the machine can do its first run reached; empty where that is not known.
+    /// How much of what the machine can do it reached, medians of the runs.
     limits: Vec<LimitRow>,
+    /// What the load generator itself did against a server that does nothing, median of the runs.
+    ceiling_messages_per_s: Option<u64>,
+    /// How much of that it reached, in percent.
+    ceiling_percent: Option<u64>,
+    /// Why the ceiling is not known; null if it is.
+    ceiling_empty: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
 struct LimitRow {
     /// `disk_write`, `disk_sync`, `net_in` or `net_out`.
     limit: String,
-    /// What the run did, in bytes or fdatasyncs a second.
-    used_per_s: u64,
-    /// What the machine can do, in the same unit.
-    limit_per_s: u64,
+    /// What the run did, in bytes or fdatasyncs a second; null: not counted.
+    used_per_s: Option<u64>,
+    /// What the machine can do, in the same unit; null: not measured.
+    limit_per_s: Option<u64>,
     /// The ratio. Above 100 where the page cache took what the disk had not yet.
-    percent: u64,
+    percent: Option<u64>,
+    /// Whether what the run did is computed from its batches, copies and readers; else the nodes counted it.
+    is_computed: bool,
+    /// Why there is no percentage; null if there is one.
+    empty: Option<String>,
     /// Of `disk_sync` in durable mode: busy partitions that the disk carries while each ack takes at most 100 ms.
     partitions_carried: Option<u64>,
 }
@@ -134,6 +144,9 @@ impl BenchResults {
                 remarks.push_str(&format!("{}: {remark}\n", row.target));
             }
         }
+        for reason in limits_not_known(&self.targets) {
+            remarks.push_str(&format!("{reason}\n"));
+        }
         if !remarks.is_empty() {
             sections.push(Section::Text(remarks));
         }
@@ -149,6 +162,8 @@ impl TargetRow {
             stats::median(&values).map(|value| value.round() as u64)
         };
         let produce = target.produce_latency.as_ref();
+        let acked = median(|run| Some(run.acked_messages_per_s));
+        let ceiling = target.ceiling_messages_per_s();
         let verdicts = target.runs.iter().filter_map(|run| run.verdict.as_ref());
         let mut cautions: Vec<String> = Vec::new();
         for caution in target.runs.iter().flat_map(Run::cautions).chain(target.notes.iter().cloned()) {
@@ -161,7 +176,7 @@ impl TargetRow {
             empty: target.empty.clone(),
             runs: target.runs.len() as u64,
             verdict: VerdictSummary::worst(verdicts).map(|worst| worst.verdict.clone()),
-            acked_messages_per_s: median(|run| Some(run.acked_messages_per_s)),
+            acked_messages_per_s: acked,
             offered_messages_per_s: median(|run| Some(run.offered_messages_per_s)),
             produce_p50_us: produce.map(|latency| latency.p50_us),
             produce_p99_us: produce.map(|latency| latency.p99_us),
@@ -172,7 +187,16 @@ impl TargetRow {
             cpu_ns_per_request: median(|run| Some(run.broker.as_ref()?.cpu_ns_per_request)),
             rss_bytes: median(|run| Some(run.broker.as_ref()?.rss_bytes_max)),
             cautions,
-            limits: target.runs.first().map_or_else(Vec::new, |run| run.limits.iter().map(LimitRow::of).collect()),
+            limits: target.limits().into_iter().map(LimitRow::from).collect(),
+            ceiling_messages_per_s: ceiling,
+            ceiling_percent: acked
+                .zip(ceiling)
+                .filter(|(_, most)| 0 < *most)
+                .map(|(acked, most)| (acked as f64 / most as f64 * 100.0).round() as u64),
+            ceiling_empty: match ceiling {
+                Some(_) => None,
+                None => target.runs.iter().find_map(|run| run.generator.ceiling_empty.clone()),
+            },
         }
     }
 
@@ -207,30 +231,38 @@ impl TargetRow {
     }
 }
 
-impl LimitRow {
-    fn of(limit: &LimitReached) -> Self {
+impl From<LimitReached> for LimitRow {
+    fn from(limit: LimitReached) -> Self {
         Self {
-            limit: limit.limit.clone(),
+            limit: limit.limit,
             used_per_s: limit.used_per_s,
             limit_per_s: limit.limit_per_s,
             percent: limit.percent,
+            is_computed: limit.is_computed,
+            empty: limit.empty,
             partitions_carried: limit.partitions_carried,
-        }
-    }
-
-    fn cell(&self, wide: bool) -> String {
-        let most = self.limit_per_s;
-        match (wide, limits::is_bytes(&self.limit)) {
-            (false, _) => format!("{} %", self.percent),
-            (true, true) => format!("{} % of {}/s", self.percent, bytes(most)),
-            (true, false) => format!("{} % of {}/s", self.percent, count(most)),
         }
     }
 }
 
-/// How much of the machine's limits each target took, a column for each limit; `None` where none is known.
+/// A percentage, if wide of how much a second; `-` without one.
+fn share(percent: Option<u64>, most: Option<u64>, text: fn(u64) -> String, wide: bool) -> String {
+    match (percent, most.filter(|_| wide)) {
+        (None, _) => "-".to_owned(),
+        (Some(percent), None) => format!("{percent} %"),
+        (Some(percent), Some(most)) => format!("{percent} % of {}/s", text(most)),
+    }
+}
+
+const CEILING: &str = "generator against floor";
+
+/// How much of the machine's limits, and of the generator's own, each target took, a column for each; `None` where nothing
+/// is known. Why something is not stands in [`limits_not_known`].
 fn limit_section(targets: &[TargetRow], wide: bool) -> Option<Section> {
-    let known: Vec<&TargetRow> = targets.iter().filter(|target| !target.limits.is_empty()).collect();
+    let known: Vec<&TargetRow> = targets
+        .iter()
+        .filter(|target| target.ceiling_percent.is_some() || target.limits.iter().any(|row| row.percent.is_some()))
+        .collect();
     let mut columns: Vec<&str> = Vec::new();
     for row in known.iter().flat_map(|target| &target.limits) {
         if !columns.contains(&row.limit.as_str()) {
@@ -241,18 +273,53 @@ fn limit_section(targets: &[TargetRow], wide: bool) -> Option<Section> {
     let is_durable = known.iter().any(|target| carried(target).is_some());
     let mut heads = vec!["target"];
     heads.extend(columns.iter().map(|limit| limits::title(limit)));
+    heads.push(CEILING);
     heads.extend(is_durable.then_some("durable mode carries"));
     let cells = |target: &&TargetRow| {
         let of = |limit: &&str| target.limits.iter().find(|row| row.limit == *limit);
-        let cell = |limit| of(limit).map_or_else(|| "-".to_owned(), |row| row.cell(wide));
+        let cell = |limit| {
+            of(limit).map_or_else(
+                || "-".to_owned(),
+                |row| share(row.percent, row.limit_per_s, if limits::is_bytes(limit) { bytes } else { count }, wide),
+            )
+        };
         let partitions =
             carried(target).map(|many| format!("{} partitions at {DURABLE_ACK_MS} ms an ack", count(many)));
         let mut cells = vec![target.target.clone()];
         cells.extend(columns.iter().map(cell));
+        cells.push(share(target.ceiling_percent, target.ceiling_messages_per_s, count, wide));
         cells.extend(is_durable.then(|| partitions.unwrap_or_else(|| "-".to_owned())));
         cells
     };
     (!known.is_empty()).then(|| Section::rows(&heads, known.iter().map(cells)))
+}
+
+/// Why percentages are missing, a line for each reason: `ringlog tmpfs: disk, sequential write: ...`.
+fn limits_not_known(targets: &[TargetRow]) -> Vec<String> {
+    let mut reasons: Vec<(&str, Vec<&str>, Vec<&str>)> = Vec::new();
+    let ran: Vec<&TargetRow> = targets.iter().filter(|target| 0 < target.runs).collect();
+    for target in &ran {
+        let of_limits = target.limits.iter().map(|row| (limits::title(&row.limit), row.empty.as_deref()));
+        for (title, reason) in of_limits.chain([(CEILING, target.ceiling_empty.as_deref())]) {
+            let Some(reason) = reason else { continue };
+            let at = reasons.iter().position(|(known, _, _)| *known == reason).unwrap_or_else(|| {
+                reasons.push((reason, Vec::new(), Vec::new()));
+                reasons.len() - 1
+            });
+            let (_, titles, whose) = &mut reasons[at];
+            if !titles.contains(&title) {
+                titles.push(title);
+            }
+            if !whose.contains(&target.target.as_str()) {
+                whose.push(&target.target);
+            }
+        }
+    }
+    let line = |(reason, titles, whose): (&str, Vec<&str>, Vec<&str>)| {
+        let whose = if whose.len() == ran.len() && 1 < ran.len() { "all".to_owned() } else { whose.join(", ") };
+        format!("{whose}: {}: {reason}", titles.join("; "))
+    };
+    reasons.into_iter().map(line).collect()
 }
 
 impl ComparisonRow {
@@ -353,24 +420,57 @@ fn latency_ns(ns: u64) -> String {
 mod tests {
     use super::*;
 
+    fn limit(limit: &str, limit_per_s: Option<u64>, partitions_carried: Option<u64>) -> LimitRow {
+        LimitRow {
+            limit: limit.to_owned(),
+            used_per_s: Some(1024),
+            limit_per_s,
+            percent: limit_per_s.map(|_| 50),
+            is_computed: false,
+            empty: limit_per_s.is_none().then(|| "not measured".to_owned()),
+            partitions_carried,
+        }
+    }
+
+    fn target(name: &str, limits: Vec<LimitRow>) -> TargetRow {
+        TargetRow { target: name.to_owned(), runs: 3, limits, ..TargetRow::default() }
+    }
+
     #[test]
     fn what_the_disk_carries_in_durable_mode_stands_beside_what_the_run_took_of_it() {
-        let row = |limit: &str, partitions_carried| {
-            let limit = limit.to_owned();
-            LimitRow::of(&LimitReached { limit, used_per_s: 1024, limit_per_s: 2048, percent: 50, partitions_carried })
-        };
-        let target = |limits| TargetRow { target: "ringlog".to_owned(), limits, ..TargetRow::default() };
-        assert_eq!(limit_section(&[target(Vec::new())], false), None);
-        let memory = target(vec![row("disk_write", None)]);
-        let durable = target(vec![row("disk_write", None), row("disk_sync", Some(1000))]);
+        let most = Some(2048);
+        assert_eq!(
+            limit_section(&[target("a", Vec::new()), target("b", vec![limit("net_in", None, None)])], false),
+            None
+        );
+        let mut memory = target("memory", vec![limit("disk_write", most, None)]);
+        (memory.ceiling_percent, memory.ceiling_messages_per_s) = (Some(7), Some(50_000));
+        let durable = vec![limit("disk_write", most, None), limit("disk_sync", most, Some(1000))];
+        let found = limit_section(&[memory, target("durable", durable), target("unknown", Vec::new())], false);
         let (write, sync) = ("disk, sequential write", "disk, fdatasyncs");
-        let found = limit_section(&[memory, durable, target(Vec::new())], false);
+        let expected = [
+            vec!["memory", "50 %", "-", "7 %", "-"],
+            vec!["durable", "50 %", "50 %", "-", "1,000 partitions at 100 ms an ack"],
+        ];
+        assert_eq!(found, Some(Section::rows(&["target", write, sync, CEILING, "durable mode carries"], expected)));
+        let both = vec![limit("disk_write", most, None), limit("disk_sync", most, None)];
+        let wide = limit_section(&[target("wide", both)], true);
+        let expected = [vec!["wide", "50 % of 2.0 KiB/s", "50 % of 2,048/s", "-"]];
+        assert_eq!(wide, Some(Section::rows(&["target", write, sync, CEILING], expected)));
+    }
+
+    #[test]
+    fn a_missing_percentage_has_its_reason_among_the_remarks() {
+        let limits =
+            || vec![limit("disk_write", None, None), limit("disk_sync", None, None), limit("net_in", Some(1), None)];
+        let mut a = target("a", limits());
+        a.ceiling_empty = Some("no floor".to_owned());
+        let not_run = TargetRow::default();
+        let found = limits_not_known(&[a, target("b", limits()), not_run]);
         let expected =
-            [vec!["ringlog", "50 %", "-", "-"], vec!["ringlog", "50 %", "50 %", "1,000 partitions at 100 ms an ack"]];
-        assert_eq!(found, Some(Section::rows(&["target", write, sync, "durable mode carries"], expected)));
-        let wide = limit_section(&[target(vec![row("disk_write", None), row("disk_sync", None)])], true);
-        let expected = [vec!["ringlog", "50 % of 2.0 KiB/s", "50 % of 2,048/s"]];
-        assert_eq!(wide, Some(Section::rows(&["target", write, sync], expected)));
+            ["all: disk, sequential write; disk, fdatasyncs: not measured", "a: generator against floor: no floor"];
+        assert_eq!(found, expected);
+        assert_eq!(limits_not_known(&[target("c", vec![limit("net_in", Some(1), None)])]), Vec::<String>::new());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::{Latency, Network, Transfer};
+use super::{LOOPBACK, Latency, Network, Transfer};
 
 const MAGIC: &[u8; 8] = b"RLBNET01";
 const GREETING_BYTES: usize = 13;
@@ -55,7 +55,7 @@ pub fn measure(plan: &Plan, measured_at: String, progress: &mut dyn FnMut(&str))
         let stop = AtomicBool::new(false);
         return std::thread::scope(|scope| {
             let server = scope.spawn(|| serve(&listener, &stop));
-            let measured = run(plan, peer, "loopback".to_owned(), measured_at, progress);
+            let measured = run(plan, peer, LOOPBACK.to_owned(), measured_at, progress);
             stop.store(true, Ordering::Relaxed);
             let served = server.join().unwrap_or_else(|_| Err(io::Error::other("the server panicked")));
             served.and(measured)

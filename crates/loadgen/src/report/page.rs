@@ -930,57 +930,105 @@ fn row_name(row: &str) -> &str {
     }
 }
 
+/// One line of the table of limits.
+struct LimitLine<'a> {
+    title: &'a str,
+    is_bytes: bool,
+    used: Option<f64>,
+    most: Option<f64>,
+    percent: Option<f64>,
+    /// What stands below the machine's number.
+    remark: String,
+    /// Why there is no percentage.
+    empty: &'a str,
+}
+
+impl LimitLine<'_> {
+    fn write(&self, out: &mut String, row: &Row<'_>) {
+        let per_s = |value: f64| match self.is_bytes {
+            true => format!("{}/s", bytes(value)),
+            false => format!("{}/s", count(value)),
+        };
+        let text = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| escape(&per_s(value)));
+        let _ = write!(
+            out,
+            "<tr><td>{}{}</td><td class=\"left\">{}</td><td>{}</td>",
+            row.key(),
+            escape(&row.label),
+            escape(self.title),
+            text(self.used)
+        );
+        let Some(percent) = self.percent else {
+            let _ = writeln!(out, "<td class=\"empty\" colspan=\"2\">empty: {}</td></tr>", escape(self.empty));
+            return;
+        };
+        let _ = writeln!(
+            out,
+            "<td>{}{}</td><td class=\"left\">{} %<span class=\"meter\"><i style=\"width:{:.0}%;background:{}\"></i></span></td></tr>",
+            text(self.most),
+            self.remark,
+            three(percent),
+            percent.min(100.0),
+            series_colour(row.place)
+        );
+    }
+}
+
 fn limits(out: &mut String, rows: &[Row<'_>]) {
     let run: Vec<&Row<'_>> = rows.iter().filter(|row| !row.target.runs.is_empty()).collect();
     if run.is_empty() {
         return;
     }
     out.push_str("<h2>Beside the machine's limits</h2>\n<div class=\"scroll\"><table class=\"limits\"><thead><tr><th>target</th><th class=\"left\">limit</th><th>the run</th><th>the machine</th><th class=\"left\">reached</th></tr></thead><tbody>\n");
-    let mut entry = |row: &Row<'_>, (limit, is_bytes): (&str, bool), used: f64, most: f64, carried: Option<u64>| {
-        let text = |value: f64| if is_bytes { format!("{}/s", bytes(value)) } else { format!("{}/s", count(value)) };
-        let percent = if most > 0.0 { used / most * 100.0 } else { 0.0 };
-        let carried = carried.map_or_else(String::new, |partitions| {
-            let partitions = count(partitions as f64);
-            format!("<small>carries {partitions} busy partitions at {DURABLE_ACK_MS} ms an ack</small>")
-        });
-        let _ = writeln!(
-            out,
-            "<tr><td>{}{}</td><td class=\"left\">{}</td><td>{}</td><td>{}{carried}</td><td class=\"left\">{} %<span class=\"meter\"><i style=\"width:{:.0}%;background:{}\"></i></span></td></tr>",
-            row.key(),
-            escape(&row.label),
-            escape(limit),
-            escape(&text(used)),
-            escape(&text(most)),
-            three(percent),
-            percent.min(100.0),
-            series_colour(row.place)
-        );
-    };
     for row in &run {
-        let Some(first) = row.target.runs.first() else { continue };
-        for limit in &first.limits {
-            let kind = (limits::title(&limit.limit), limits::is_bytes(&limit.limit));
-            entry(row, kind, limit.used_per_s as f64, limit.limit_per_s as f64, limit.partitions_carried);
+        let reached = row.target.limits();
+        let unknown = row.target.runs.iter().find_map(|run| run.limits_empty.as_deref());
+        if let Some(empty) = unknown.filter(|_| reached.iter().all(|limit| limit.limit_per_s.is_none())) {
+            let title = "disk and network";
+            let none = LimitLine {
+                title,
+                is_bytes: true,
+                used: None,
+                most: None,
+                percent: None,
+                remark: String::new(),
+                empty,
+            };
+            none.write(out, row);
+        } else {
+            for limit in &reached {
+                let carried = limit.partitions_carried.map(|partitions| {
+                    let partitions = count(partitions as f64);
+                    format!("<small>carries {partitions} busy partitions at {DURABLE_ACK_MS} ms an ack</small>")
+                });
+                let computed =
+                    limit.is_computed.then(|| "<small>the run's share computed from its batches</small>".to_owned());
+                let line = LimitLine {
+                    title: limits::title(&limit.limit),
+                    is_bytes: limits::is_bytes(&limit.limit),
+                    used: limit.used_per_s.map(|used| used as f64),
+                    most: limit.limit_per_s.map(|most| most as f64),
+                    percent: limit.percent.map(|percent| percent as f64),
+                    remark: carried.or(computed).unwrap_or_default(),
+                    empty: limit.empty.as_deref().unwrap_or("not told"),
+                };
+                line.write(out, row);
+            }
         }
-        if let Some(ceiling) = first.generator.ceiling_messages_per_s {
-            entry(row, ("generator against floor", false), first.acked_messages_per_s as f64, ceiling as f64, None);
-        }
+        let used = row.median(|run| Some(run.acked_messages_per_s as f64));
+        let most = row.target.ceiling_messages_per_s().map(|ceiling| ceiling as f64);
+        let ceiling = LimitLine {
+            title: "generator against floor",
+            is_bytes: false,
+            used,
+            most,
+            percent: used.zip(most).filter(|(_, most)| *most > 0.0).map(|(used, most)| used / most * 100.0),
+            remark: String::new(),
+            empty: row.target.runs.iter().find_map(|run| run.generator.ceiling_empty.as_deref()).unwrap_or("not told"),
+        };
+        ceiling.write(out, row);
     }
-    for row in &run {
-        let Some(first) = row.target.runs.first() else { continue };
-        let missing =
-            [("disk and network", &first.limits_empty), ("generator against floor", &first.generator.ceiling_empty)];
-        for (what, reason) in missing.into_iter().filter_map(|(what, reason)| Some((what, reason.as_ref()?))) {
-            let _ = writeln!(
-                out,
-                "<tr><td>{}{}</td><td class=\"left\">{what}</td><td class=\"empty\" colspan=\"3\">empty: {}</td></tr>",
-                row.key(),
-                escape(&row.label),
-                escape(reason)
-            );
-        }
-    }
-    out.push_str("</tbody></table></div>\n<p class=\"note\">Limits are measured by <code>ringlog bench disk</code> and <code>bench net</code> on the same machine. Above 100 %: the page cache took what the disk had not yet.</p>\n");
+    out.push_str("</tbody></table></div>\n<p class=\"note\">Medians of the runs. Limits are measured by <code>ringlog bench disk</code> and <code>bench net</code> on the same machine. Above 100 %: the page cache took what the disk had not yet.</p>\n");
 }
 
 fn checks(out: &mut String, rows: &[Row<'_>]) {

@@ -113,14 +113,26 @@ pub(crate) fn outcome(cost: u64) -> Outcome {
 
 pub(crate) fn target(label: &str, runs: u32, cost: u64) -> TargetSummary {
     let outcome = outcome(cost);
-    let limit = LimitReached {
-        limit: "disk_write".into(),
-        used_per_s: 10_400_000,
-        limit_per_s: 500_000_000,
-        percent: 2,
-        partitions_carried: None,
-    };
-    let limits = Ok(vec![limit]);
+    let limits = vec![
+        LimitReached {
+            limit: "disk_write".into(),
+            used_per_s: Some(10_400_000),
+            limit_per_s: Some(500_000_000),
+            percent: Some(2),
+            is_computed: false,
+            empty: None,
+            partitions_carried: None,
+        },
+        LimitReached {
+            limit: "disk_sync".into(),
+            used_per_s: Some(3),
+            limit_per_s: None,
+            percent: None,
+            is_computed: false,
+            empty: Some("/data was not measured".to_owned()),
+            partitions_carried: None,
+        },
+    ];
     let runs = (0..runs).map(|index| {
         let mut run = Run::of(&outcome, limits.clone());
         // No two runs are alike.

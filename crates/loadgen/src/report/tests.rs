@@ -41,6 +41,7 @@ fn a_page_shows_what_came_out_and_what_did_not_run() {
         "Consumer lag over time",
         "Broker CPU a request",
         "disk, sequential write",
+        "empty: /data was not measured",
         "empty: no `floor` beside the binary",
         "cores (warning): shared",
         "prefers-color-scheme: dark",
