@@ -49,7 +49,8 @@ pub struct Outcome {
     pub produce: Latencies,
     /// From the request's sending to the ack, of the same messages.
     pub service: Latencies,
-    /// How late the generator itself was with a batch: linger over or batch full, to its being ready. One a batch.
+    /// How late the generator itself was with a batch: from linger over or batch full until it was encoded, checksummed and
+    /// handed to the socket, or found no room on its connection and waited for the broker. One a batch.
     pub slip: Latencies,
     /// From due to read, tail consumers only. Of messages due within the measured time, read then or later.
     pub end_to_end: Latencies,

@@ -128,6 +128,8 @@ struct Link {
     input: BytesMut,
     /// Partitions with a batch that is ready; as often as they have batches.
     ready: VecDeque<usize>,
+    /// When batches should have been ready that became so in this turn.
+    due_now_ns: Vec<u64>,
 }
 
 /// What a thread's producers have in common.
@@ -332,6 +334,7 @@ impl Producer {
         for node in 0..self.links.len() {
             self.send_ready(node, now_ns, bench);
             self.flush(node, bench);
+            self.note_slips(node, bench);
         }
         self.wake_ns(now_ns)
     }
@@ -469,7 +472,7 @@ impl Producer {
         let open = self.parts[place].queue.back_mut().expect("it was just filled");
         if !std::mem::replace(&mut open.ready, true) {
             self.enqueue(place);
-            self.note_slip(due_ns, now_ns, bench);
+            self.on_ready(place, due_ns, now_ns, bench);
         }
     }
 
@@ -480,13 +483,32 @@ impl Producer {
         if let Some(open) = self.parts[place].queue.back_mut().filter(is_it) {
             open.ready = true;
             self.enqueue(place);
-            self.note_slip(ready_ns, now_ns, bench);
+            self.on_ready(place, ready_ns, now_ns, bench);
         }
     }
 
-    fn note_slip(&self, ready_ns: u64, now_ns: u64, bench: &mut Bench) {
+    /// A batch is ready that should have been at `ready_ns`. How late the generator is with it shows once this turn has
+    /// done with it what it could.
+    fn on_ready(&mut self, place: usize, ready_ns: u64, now_ns: u64, bench: &mut Bench) {
         let paced = matches!(self.pace, Some(Pace::Open(_))) && self.stalled_through_ns < ready_ns;
-        if paced && self.shared.marks.measures(ready_ns) {
+        if !paced || !self.shared.marks.measures(ready_ns) {
+            return;
+        }
+        match self.parts[place].leader {
+            Some(node) => self.links[usize::from(node)].due_now_ns.push(ready_ns),
+            None => record(&mut bench.totals.slip, now_ns.saturating_sub(ready_ns)),
+        }
+    }
+
+    /// What became ready in this turn is encoded and handed to the socket by now, or there was no room for it: from here
+    /// on it waits for the broker.
+    fn note_slips(&mut self, node: usize, bench: &mut Bench) {
+        let due_now_ns = &mut self.links[node].due_now_ns;
+        if due_now_ns.is_empty() {
+            return;
+        }
+        let now_ns = now_ns();
+        for ready_ns in due_now_ns.drain(..) {
             record(&mut bench.totals.slip, now_ns.saturating_sub(ready_ns));
         }
     }
@@ -936,6 +958,28 @@ mod tests {
         // The next one is seen when it is full too, or when its first message has lingered.
         assert_eq!(producer.turn(wake_ns, &mut bench), (2 * full - 1) * 1_000_000);
         assert_eq!(producer.appended, full);
+    }
+
+    #[test]
+    fn slip_ends_when_a_batch_is_handed_to_the_socket_or_has_no_room() {
+        let busy = std::time::Duration::from_millis(20);
+        let peer = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        for is_connected in [true, false] {
+            let (mut producer, mut bench) = producer("");
+            let start_ns = now_ns();
+            producer.shared.marks.begin(start_ns, start_ns, u64::MAX);
+            let socket =
+                is_connected.then(|| TcpStream::connect(peer.local_addr().expect("bound")).expect("connected"));
+            producer.on_connected(0, socket);
+            let full_ns = producer.turn(start_ns, &mut bench);
+            // The turn begins in time by its clock, and the thread has something else to do before it gets to the batch.
+            let late = std::time::Duration::from_nanos(full_ns.saturating_sub(now_ns())) + busy;
+            std::thread::sleep(late);
+            producer.turn(full_ns, &mut bench);
+            assert_eq!(producer.links[0].in_flight.len(), usize::from(is_connected));
+            assert_eq!(bench.totals.slip.len(), 1);
+            assert!(busy.as_micros() as u64 * 9 / 10 <= bench.totals.slip.max(), "{} us", bench.totals.slip.max());
+        }
     }
 
     #[test]

@@ -1066,7 +1066,7 @@ fn checks(out: &mut String, rows: &[Row<'_>]) {
             out.push_str("</tr>\n");
         }
     }
-    out.push_str("</tbody></table></div>\n<p class=\"note\">Every message carries its producer, its number and a checksum; readers check all of them. Slip is how late the generator itself was.</p>\n");
+    out.push_str("</tbody></table></div>\n<p class=\"note\">Every message carries its producer, its number and a checksum; readers check all of them. Slip is how late the generator itself was in handing a batch to its socket.</p>\n");
     for row in &run {
         for run in &row.target.runs {
             for example in &run.check.examples {
