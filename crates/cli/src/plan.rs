@@ -7,7 +7,7 @@ use clap::Args;
 use loadgen::limits::{FILE, Limits};
 use loadgen::plan::known::{BUSY_ENOUGH, Found, Given, Measured, broker, predict_knee};
 use loadgen::plan::{
-    Broker, Demand, Lag, LagSafety, Limit, PartitionsFor, Plan, Source, error_percent, plan, textbook,
+    Broker, Demand, Lag, LagSafety, Limit, PartitionsFor, Plan, Source, Textbook, error_percent, plan, textbook,
 };
 use loadgen::report::Results;
 use schemars::JsonSchema;
@@ -22,6 +22,7 @@ Examples:
   ringlog plan --rate 100000 --message-bytes 1KB --replication-factor 3 --fan-out 2 --retention 7d
   ringlog plan --rate 10000 --message-bytes 1KB --results results/2026-11-28_4b00e75_tier-small
   ringlog plan --rate 500 --message-bytes 1KB --retention 1h --lag 60000 --consume-rate 400
+  ringlog plan --rate 6000 --message-bytes 1KB --partitions 12 --retention 1h --lag-time 10m --consume-rate 400
   ringlog plan --rate 10000 --message-bytes 1KB --peer loopback --results BUSY --knee SWEEP
                                        the knee that the model predicts from BUSY beside the one that SWEEP measured
 
@@ -73,9 +74,15 @@ pub(crate) struct PlanCommand {
     /// Messages that the slowest partition's consumer is behind
     #[arg(long, requires = "consume_rate", help_heading = "Lag")]
     lag: Option<f64>,
+    /// The same as a time: the age of the first message that it has not read
+    #[arg(long, value_parser = parse_duration, requires = "consume_rate", conflicts_with = "lag", help_heading = "Lag")]
+    lag_time: Option<Duration>,
     /// Messages a second that the consumer of one partition reads
     #[arg(long, help_heading = "Lag")]
     consume_rate: Option<f64>,
+    /// Partitions that each topic has already [default: as many as the plan gives it]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Lag")]
+    partitions: Option<u64>,
     /// Bytes a second that a broker's disks write
     #[arg(long, value_parser = parse_bytes, help_heading = "Limits of a broker")]
     disk_write: Option<u64>,
@@ -152,7 +159,7 @@ impl PlanCommand {
         let demand = self.demand();
         let sized = plan(&demand, &broker).map_err(|refusal| Failure::new(Code::Usage, refusal.to_string()))?;
         let knee = self.knee.as_deref().map(|folder| self.compare_knee(folder, found.results, &broker)).transpose()?;
-        let answer = PlanAnswer::of(&demand, &broker, &sized, self.lag_answer(&demand, &sized), knee);
+        let answer = self.answer(&demand, &broker, &sized, knee);
         print(&answer, self.format.output)?;
         let is_missed = answer.knee.as_ref().is_some_and(|knee| !knee.is_within);
         if is_missed { Err(Failure::verdict()) } else { Ok(()) }
@@ -177,11 +184,19 @@ impl PlanCommand {
         }
     }
 
-    fn lag_answer(&self, demand: &Demand, plan: &Plan) -> Option<LagAnswer> {
-        let partitions = (demand.topics * plan.partitions_per_topic) as f64;
+    fn answer(&self, demand: &Demand, broker: &Broker, plan: &Plan, knee: Option<KneeAnswer>) -> PlanAnswer {
+        let partitions = demand.topics * self.partitions.unwrap_or(plan.partitions_per_topic);
+        let forms = textbook(demand, broker, plan.brokers, partitions);
+        PlanAnswer::of(broker, plan, forms, self.lag_answer(demand, partitions), knee)
+    }
+
+    /// Of one of so many partitions, that share the rate evenly.
+    fn lag_answer(&self, demand: &Demand, partitions: u64) -> Option<LagAnswer> {
+        let produced_per_s = demand.messages_per_s / partitions as f64;
+        let by_time = self.lag_time.map(|time| time.as_secs_f64() * produced_per_s);
         let lag = Lag {
-            messages: self.lag.unwrap_or(0.0),
-            produced_per_s: demand.messages_per_s / partitions,
+            messages: self.lag.or(by_time).unwrap_or(0.0),
+            produced_per_s,
             consumed_per_s: self.consume_rate?,
             message_bytes: demand.message_bytes,
             retention_s: demand.retention_s,
@@ -198,6 +213,8 @@ impl PlanCommand {
             verdict,
             messages: lag.messages as u64,
             messages_max: messages_max.map(|messages| messages as u64),
+            age_s: lag.seconds(lag.messages) as u64,
+            age_s_max: messages_max.map(|messages| lag.seconds(messages) as u64),
             produced_messages_per_s: lag.produced_per_s as u64,
             consumed_messages_per_s: lag.consumed_per_s as u64,
             lost_in_s: lost_in_s.map(|s| s as u64),
@@ -329,6 +346,10 @@ struct LagAnswer {
     messages: u64,
     /// The most it may be behind: what retention keeps; null: everything.
     messages_max: Option<u64>,
+    /// The age of the first message that it has not read, at this rate.
+    age_s: u64,
+    /// The age at which retention takes it: retention.ms, or sooner where retention.bytes is reached by then; null: never.
+    age_s_max: Option<u64>,
     /// That arrive in the partition.
     produced_messages_per_s: u64,
     /// That are read from it.
@@ -368,9 +389,13 @@ struct TextbookRow {
 }
 
 impl PlanAnswer {
-    fn of(demand: &Demand, broker: &Broker, plan: &Plan, lag: Option<LagAnswer>, knee: Option<KneeAnswer>) -> Self {
-        let partitions = demand.topics * plan.partitions_per_topic;
-        let forms = textbook(demand, broker, plan.brokers, partitions);
+    fn of(
+        broker: &Broker,
+        plan: &Plan,
+        forms: Vec<Textbook>,
+        lag: Option<LagAnswer>,
+        knee: Option<KneeAnswer>,
+    ) -> Self {
         Self {
             brokers: plan.brokers,
             brokers_for: plan.brokers_for.name(),
@@ -433,13 +458,18 @@ impl LimitRow {
 
 impl LagAnswer {
     fn cell(&self) -> Cell {
-        let max = self.messages_max.map_or_else(|| "everything".to_owned(), |max| format!("{} messages", count(max)));
+        let time = |seconds: u64| duration(Duration::from_secs(seconds));
+        let behind = format!("{} messages or {}", count(self.messages), time(self.age_s));
+        let max = match (self.messages_max, self.age_s_max) {
+            (Some(messages), Some(age_s)) => format!("{} messages or {}", count(messages), time(age_s)),
+            _ => "everything".to_owned(),
+        };
         let at = self.lost_at.as_deref().unwrap_or("never");
-        let within = duration(Duration::from_secs(self.lost_in_s.unwrap_or(0)));
+        let within = time(self.lost_in_s.unwrap_or(0));
         match self.verdict {
-            "safe" => Cell::toned(format!("safe: retention keeps {max} of a partition"), Tone::Good),
-            "lost" => Cell::toned(format!("LOST: it is behind what retention keeps, {max}"), Tone::Bad),
-            _ => Cell::toned(format!("OUTLIVES its retention of {max} in {within}, at {at}"), Tone::Bad),
+            "safe" => Cell::toned(format!("{behind}: safe, retention keeps {max} of a partition"), Tone::Good),
+            "lost" => Cell::toned(format!("{behind}: LOST, retention keeps {max} of a partition"), Tone::Bad),
+            _ => Cell::toned(format!("{behind}: OUTLIVES its retention of {max} in {within}, at {at}"), Tone::Bad),
         }
     }
 }
@@ -543,7 +573,7 @@ mod tests {
         let broker = broker(&given, &Found::default(), 2);
         let demand = line.plan.demand();
         let sized = plan(&demand, &broker).expect("a plan");
-        PlanAnswer::of(&demand, &broker, &sized, line.plan.lag_answer(&demand, &sized), None)
+        line.plan.answer(&demand, &broker, &sized, None)
     }
 
     #[test]
@@ -589,6 +619,34 @@ mod tests {
         );
         assert!(found.lost_at.is_some());
         assert_eq!(answer(&[&arguments[..], &["100"]].concat()).lag.expect("asked").verdict, "safe");
+    }
+
+    #[test]
+    fn a_lag_is_of_the_partitions_that_there_are_and_in_seconds_too() {
+        let six = [
+            "--rate",
+            "600",
+            "--message-bytes",
+            "1KB",
+            "--retention",
+            "1h",
+            "--partitions",
+            "6",
+            "--consume-rate",
+            "70",
+        ];
+        let by_time = answer(&[&six[..], &["--lag-time", "10m"]].concat()).lag.expect("asked");
+        let by_messages = answer(&[&six[..], &["--lag", "60000"]].concat()).lag.expect("asked");
+        for lag in [by_time, by_messages] {
+            assert_eq!((lag.produced_messages_per_s, lag.messages, lag.messages_max), (100, 60_000, Some(360_000)));
+            assert_eq!((lag.age_s, lag.age_s_max, lag.lost_in_s), (600, Some(3600), Some(10_000)));
+        }
+        // 18 MB of a partition that gets 100 KB/s are three minutes of it.
+        let by_bytes = [&six[..], &["--retention-bytes", "18MB", "--lag-time", "10m"]].concat();
+        let lag = answer(&by_bytes).lag.expect("asked");
+        assert_eq!((lag.verdict, lag.age_s_max), ("lost", Some(180)));
+        let form = answer(&by_bytes).textbook.into_iter().find(|form| form.unit == "seconds").expect("about lag");
+        assert_eq!(form.value, 180);
     }
 
     #[test]

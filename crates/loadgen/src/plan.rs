@@ -474,6 +474,13 @@ impl Lag {
         }
     }
 
+    /// How old the first of so many unread messages is, at this rate. Of [`Self::messages_max`] it is the most seconds that a
+    /// lag may have: `retention.ms`, or what `retention.bytes` hold at this rate if that is less.
+    #[must_use]
+    pub fn seconds(&self, messages: f64) -> f64 {
+        messages / self.produced_per_s
+    }
+
     /// The verdict, with the moment at which a growing lag outlives its retention.
     #[must_use]
     pub fn safety(&self) -> LagSafety {
@@ -676,6 +683,7 @@ mod tests {
         assert_eq!(lag.safety(), LagSafety::Outlives { messages_max: 360_000.0, in_s: 10_000.0 });
         let by_bytes = Lag { retention_bytes: Some(90e6), ..lag };
         assert_eq!(by_bytes.safety(), LagSafety::Outlives { messages_max: 90_000.0, in_s: 1_000.0 });
+        assert!(near(lag.seconds(lag.messages), 600.0) && near(lag.seconds(360_000.0), 3600.0));
         let draining = Lag { consumed_per_s: 130.0, ..lag };
         assert_eq!(draining.safety(), LagSafety::Safe { messages_max: Some(360_000.0) });
         let lost = Lag { messages: 400_000.0, ..lag };
