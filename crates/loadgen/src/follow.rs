@@ -558,7 +558,7 @@ impl<'a> Follow<'a> {
         }
         let cold = (0 < self.shared.workload.consumers.cold_readers).then_some(&self.readers.cold);
         let measured = self.shared.marks.measures(now);
-        let keep = 0 < second && self.partitions.len() <= LOAD_LAG_SERIES_MAX;
+        let mut seen = Vec::with_capacity(self.partitions.len());
         let (mut total, mut oldest_s) = (0, 0.0_f64);
         for (number, partition) in self.partitions.iter_mut().enumerate() {
             let acked = &self.shared.acked[number];
@@ -578,13 +578,16 @@ impl<'a> Follow<'a> {
             }
             acked.on_read_below(settled);
             oldest_s = oldest_s.max(age_s);
-            if keep {
-                partition.series.push((second, LagSeen { messages, seconds: age_s }));
-            }
+            seen.push(LagSeen { messages, seconds: age_s });
             if measured {
                 partition.messages_max = partition.messages_max.max(messages);
                 partition.messages_end = messages;
                 partition.seconds_max = partition.seconds_max.max(age_s);
+            }
+        }
+        if 0 < second {
+            for number in furthest_behind(&seen) {
+                self.partitions[number].series.push((second, seen[number]));
             }
         }
         if measured {
@@ -857,6 +860,18 @@ fn generator(first: &Edge, last: &Edge, options: &RunOptions, totals: &Totals) -
     generator
 }
 
+/// The numbers of the partitions that are furthest behind, [`LOAD_LAG_SERIES_MAX`] at most.
+fn furthest_behind(seen: &[LagSeen]) -> Vec<usize> {
+    let mut numbers: Vec<usize> = (0..seen.len()).collect();
+    if LOAD_LAG_SERIES_MAX < numbers.len() {
+        // Ages are not negative, so that their bits are in their order.
+        let by_lag = |number: &usize| std::cmp::Reverse((seen[*number].messages, seen[*number].seconds.to_bits()));
+        numbers.select_nth_unstable_by_key(LOAD_LAG_SERIES_MAX, by_lag);
+        numbers.truncate(LOAD_LAG_SERIES_MAX);
+    }
+    numbers
+}
+
 /// Of the line through the points that lies nearest to them all.
 /// One point has none.
 fn slope(points: &[(f64, f64)]) -> Option<f64> {
@@ -873,6 +888,17 @@ fn slope(points: &[(f64, f64)]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_partitions_those_furthest_behind_are_kept() {
+        let lag = |messages| LagSeen { messages, seconds: 0.5 };
+        assert_eq!(furthest_behind(&[lag(0), lag(7)]), [0, 1]);
+        let seen: Vec<LagSeen> = (0..3000).map(|number| lag(number * 7919 % 3000)).collect();
+        let mut kept = furthest_behind(&seen);
+        kept.sort_by_key(|number| seen[*number].messages);
+        let messages: Vec<u64> = kept.iter().map(|number| seen[*number].messages).collect();
+        assert_eq!(messages, (2900..3000).collect::<Vec<u64>>());
+    }
 
     #[test]
     fn the_slope_is_the_growth() {

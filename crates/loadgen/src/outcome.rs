@@ -355,8 +355,8 @@ pub struct PartitionLag {
     pub messages_end: u64,
     /// The largest age.
     pub seconds_max: f64,
-    /// What was seen second by second, and at the end of which, counted as [`Window::at_s`]; empty when there are more
-    /// partitions than `LOAD_LAG_SERIES_MAX`.
+    /// What was seen second by second, and at the end of which, counted as [`Window::at_s`]. Where a run has more partitions
+    /// than `LOAD_LAG_SERIES_MAX`, of the seconds in which it was among so many that were furthest behind.
     pub series: Vec<(u64, LagSeen)>,
 }
 

@@ -791,25 +791,26 @@ pub fn series(outcome: &Outcome, target: u32, run: u32) -> Vec<SeriesLine> {
 /// The lines of `lag.jsonl` of one run: second by second, its partitions in order.
 pub fn lag_lines(outcome: &Outcome, target: u32, run: u32) -> impl Iterator<Item = LagLine> + '_ {
     let partitions = outcome.lag.iter().flat_map(|lag| &lag.partitions);
-    let seconds = partitions.clone().map(|partition| partition.series.len()).max().unwrap_or(0);
-    (0..seconds).flat_map(move |place| {
-        partitions.clone().filter_map(move |partition| {
-            let (second, seen) = partition.series.get(place)?;
-            Some(LagLine {
-                target,
-                run,
-                at_ms: second * 1000,
-                topic: partition.at.topic.to_string(),
-                partition: partition.at.partition.value(),
-                lag_messages: seen.messages,
-                lag_age_ms: whole(seen.seconds * 1000.0),
-            })
-        })
+    let mut seen: Vec<_> = partitions
+        .flat_map(|partition| partition.series.iter().map(|(second, seen)| (*second, &partition.at, *seen)))
+        .collect();
+    // Stable: within a second they stay in order.
+    seen.sort_by_key(|(second, _, _)| *second);
+    seen.into_iter().map(move |(second, at, seen)| LagLine {
+        target,
+        run,
+        at_ms: second * 1000,
+        topic: at.topic.to_string(),
+        partition: at.partition.value(),
+        lag_messages: seen.messages,
+        lag_age_ms: whole(seen.seconds * 1000.0),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use types::{PartitionIndex, TopicPartition};
+
     use super::*;
     use crate::outcome::{Window, latencies};
     use crate::report::sample;
@@ -833,6 +834,16 @@ mod tests {
         let lines: Vec<LagLine> = lag_lines(&outcome, 3, 1).collect();
         assert_eq!((lines.len(), lines[1].at_ms), (15, 2000));
         assert_eq!((lines[0].target, lines[0].run, lines[0].lag_messages, lines[0].lag_age_ms), (3, 1, 10, 10));
+        // A partition that was not kept of a second leaves the others in their order.
+        let mut outcome = outcome;
+        let lag = outcome.lag.as_mut().expect("readers");
+        let mut other = lag.partitions[0].clone();
+        other.at = TopicPartition::new("t", PartitionIndex::new(1));
+        other.series.retain(|(second, _)| *second == 15);
+        lag.partitions.insert(0, other);
+        let lines: Vec<(u64, i32)> = lag_lines(&outcome, 3, 1).map(|line| (line.at_ms, line.partition)).collect();
+        assert_eq!(lines[..2], [(1000, 0), (2000, 0)]);
+        assert_eq!(lines[14..], [(15_000, 1), (15_000, 0)]);
     }
 
     #[test]

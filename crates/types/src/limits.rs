@@ -252,7 +252,7 @@ pub const LOAD_PAYLOAD_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Rates of one sweep.
 pub const LOAD_STEPS_MAX: usize = 100;
 
-/// Partitions whose lag is kept second by second; of the others the largest and the last are.
+/// Partitions whose lag is kept of each second: those furthest behind in it.
 pub const LOAD_LAG_SERIES_MAX: usize = 100;
 
 /// Batches acked and not read yet whose offsets the load generator remembers, over all partitions of a workload: with them
