@@ -331,6 +331,7 @@ mod tests {
     #[test]
     fn copies_and_readers_are_in_what_the_network_of_a_cluster_carries() {
         let mut outcome = sample::outcome(1);
+        outcome.brokers[0].metrics.clear();
         outcome.workload.topics.replication_factor = 3;
         // 104 MB of batches, read once at the tail and half of it by cold readers.
         outcome.cold = Some(crate::outcome::Cold {

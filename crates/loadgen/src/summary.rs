@@ -4,13 +4,17 @@
 //! added; [`SCHEMA_VERSION`] changes when one would change its meaning. Numbers are integers with their unit last, times
 //! RFC 3339 in UTC; what was not measured is `null`, never 0.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{Machine, Storage};
-use crate::outcome::{BrokerUse, FaultSeen, Knee, Latencies, Outcome, Quantiles, is_failure, messages_failed};
+use crate::outcome::{
+    BrokerUse, FaultSeen, Knee, Lag, Latencies, Outcome, PartitionLag, Quantiles, is_failure, messages_failed,
+};
+use crate::reached::{counted_in, counted_out};
 use crate::stats::{self, Comparison};
 use crate::verdict::{self, Met};
 
@@ -182,6 +186,19 @@ pub struct LagSummary {
     pub partitions: u64,
     pub worst_partition: Option<String>,
     pub worst_partition_messages_max: u64,
+    #[serde(default)]
+    pub worst_partitions: Vec<PartitionLagSummary>,
+}
+
+/// How far behind consumers of one partition were.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "every field is documented in results/SCHEMA.md, and a test holds the two together")]
+pub struct PartitionLagSummary {
+    pub topic: String,
+    pub partition: i32,
+    pub messages_max: u64,
+    pub messages_end: u64,
+    pub age_ms_max: u64,
 }
 
 /// What all of the target's processes used together.
@@ -202,6 +219,10 @@ pub struct BrokerSummary {
     pub disk_read_bytes_per_s: Option<u64>,
     pub disk_write_bytes_per_s: Option<u64>,
     pub disk_write_percent_of_acked: Option<u64>,
+    #[serde(default)]
+    pub net_received_bytes_per_s: Option<u64>,
+    #[serde(default)]
+    pub net_sent_bytes_per_s: Option<u64>,
 }
 
 /// How much of one limit of the machine a run reached.
@@ -507,6 +528,46 @@ impl From<Quantiles> for QuantilesSummary {
     }
 }
 
+/// Partitions that are told one by one.
+const WORST_PARTITIONS_MAX: usize = 10;
+
+impl From<&Lag> for LagSummary {
+    fn from(lag: &Lag) -> Self {
+        let worst = worst_partitions(&lag.partitions, WORST_PARTITIONS_MAX);
+        let first = worst.first();
+        Self {
+            messages_max: lag.messages_max,
+            messages_end: lag.messages_end,
+            age_ms_max: whole(lag.seconds_max * 1000.0),
+            growth_messages_per_s: lag.growth_per_s.map(|growth| growth.round() as i64),
+            partitions: lag.partitions.len() as u64,
+            worst_partition: first.map(|partition| partition.at.to_string()),
+            worst_partition_messages_max: first.map_or(0, |partition| partition.messages_max),
+            worst_partitions: worst
+                .iter()
+                .map(|partition| PartitionLagSummary {
+                    topic: partition.at.topic.to_string(),
+                    partition: partition.at.partition.value(),
+                    messages_max: partition.messages_max,
+                    messages_end: partition.messages_end,
+                    age_ms_max: whole(partition.seconds_max * 1000.0),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The partitions that were furthest behind in messages, the worst first; of as many messages, the one that was longer.
+#[must_use]
+pub fn worst_partitions(partitions: &[PartitionLag], most: usize) -> Vec<&PartitionLag> {
+    let mut worst: Vec<&PartitionLag> = partitions.iter().collect();
+    worst.sort_by(|a, b| {
+        (b.messages_max, b.seconds_max).partial_cmp(&(a.messages_max, a.seconds_max)).unwrap_or(Ordering::Equal)
+    });
+    worst.truncate(most);
+    worst
+}
+
 impl From<&verdict::Verdict> for VerdictSummary {
     fn from(verdict: &verdict::Verdict) -> Self {
         let rows = verdict.rows.iter().map(|row| VerdictRow {
@@ -532,7 +593,8 @@ impl From<&verdict::Verdict> for VerdictSummary {
 
 impl BrokerSummary {
     /// `None` when no process was watched.
-    fn of(outcome: &Outcome) -> Option<Self> {
+    #[must_use]
+    pub fn of(outcome: &Outcome) -> Option<Self> {
         let brokers = &outcome.brokers;
         if brokers.is_empty() {
             return None;
@@ -545,6 +607,7 @@ impl BrokerSummary {
         let per = |count: u64| whole(cpu.as_nanos() as f64 / count.max(1) as f64);
         let acked_mib = outcome.acked.bytes as f64 / f64::from(1 << 20);
         let disk_write = brokers.iter().map(|broker| broker.disk_write_bytes).sum::<Option<u64>>();
+        let bytes_per_s = |counted: Option<f64>| counted.map(|bytes| per_s(whole(bytes), outcome.measured));
         Some(Self {
             processes: brokers.iter().map(|broker| broker.pids.len() as u32).sum(),
             cpu_ms: ms(cpu),
@@ -561,6 +624,8 @@ impl BrokerSummary {
             disk_write_bytes_per_s: sum_known(|broker| broker.disk_write_bytes),
             disk_write_percent_of_acked: disk_write
                 .map(|bytes| whole(bytes as f64 / outcome.batches.bytes.max(1) as f64 * 100.0)),
+            net_received_bytes_per_s: bytes_per_s(counted_in(brokers)),
+            net_sent_bytes_per_s: bytes_per_s(counted_out(brokers)),
         })
     }
 }
@@ -602,18 +667,7 @@ impl Run {
             requests: outcome.batches.requests,
             batch_bytes_mean: whole(outcome.batches.bytes_mean()),
             batch_messages_mean_milli: whole(outcome.batches.messages_mean() * 1000.0),
-            lag: outcome.lag.as_ref().map(|lag| {
-                let worst = lag.partitions.iter().max_by_key(|partition| partition.messages_max);
-                LagSummary {
-                    messages_max: lag.messages_max,
-                    messages_end: lag.messages_end,
-                    age_ms_max: whole(lag.seconds_max * 1000.0),
-                    growth_messages_per_s: lag.growth_per_s.map(|growth| growth.round() as i64),
-                    partitions: lag.partitions.len() as u64,
-                    worst_partition: worst.map(|partition| partition.at.to_string()),
-                    worst_partition_messages_max: worst.map_or(0, |partition| partition.messages_max),
-                }
-            }),
+            lag: outcome.lag.as_ref().map(LagSummary::from),
             broker: BrokerSummary::of(outcome),
             generator: GeneratorSummary {
                 cpu_percent: whole(generator.busy * 100.0),
@@ -881,6 +935,28 @@ mod tests {
         assert_eq!((limits[1].percent, limits[1].empty.as_deref()), (None, Some("/data was not measured")));
         assert_eq!(target.ceiling_messages_per_s(), Some(20_000));
         assert!(sample::empty_target("b", "why").limits().is_empty());
+    }
+
+    #[test]
+    fn the_worst_partitions_are_those_with_the_most_unread() {
+        let mut outcome = sample::outcome(1);
+        let lag = outcome.lag.as_mut().expect("readers");
+        let one = lag.partitions[0].clone();
+        lag.partitions = (0..30)
+            .map(|index| PartitionLag {
+                at: TopicPartition::new("t", PartitionIndex::new(index)),
+                messages_max: 120 * u64::from(index < 3),
+                seconds_max: f64::from(index) / 100.0,
+                ..one.clone()
+            })
+            .collect();
+        let lag = LagSummary::from(&*lag);
+        assert_eq!(
+            (lag.worst_partition.as_deref(), lag.worst_partition_messages_max, lag.partitions),
+            (Some("t-2"), 120, 30)
+        );
+        let worst: Vec<_> = lag.worst_partitions.iter().map(|worst| (worst.partition, worst.age_ms_max)).collect();
+        assert_eq!((worst.len(), &worst[..4]), (WORST_PARTITIONS_MAX, &[(2, 20), (1, 10), (0, 0), (29, 290)][..]));
     }
 
     #[test]

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use loadgen::driver::{System, TargetSpec};
 use loadgen::outcome::{FaultSeen, Knee, Latencies, Severity};
+use loadgen::summary::{BrokerSummary, worst_partitions};
 use loadgen::{BrokerProcess, Outcome, RunOptions, judge};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::measure::{Measure, Plan, TARGETS_HELP};
 use crate::failure::{Code, Failure};
+use crate::units::{bytes, count};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -126,6 +128,9 @@ fn quantiles(latencies: &Latencies) -> String {
     format!("p50 {p50:.2}  p99 {p99:.2}  p99.9 {p999:.2}  p99.99 {p9999:.2}  max {max:.2} ms of {}", latencies.len())
 }
 
+/// Partitions whose lag is told one by one.
+const WORST_PARTITIONS_MAX: usize = 3;
+
 /// The outcome for people.
 pub(crate) fn table(outcome: &Outcome) -> String {
     let workload = &outcome.workload;
@@ -164,6 +169,11 @@ pub(crate) fn table(outcome: &Outcome) -> String {
                 lag.messages_max, lag.seconds_max, lag.messages_end
             ),
         );
+        let worst = worst_partitions(&lag.partitions, WORST_PARTITIONS_MAX);
+        for worst in worst.iter().filter(|_| lag.partitions.len() > 1) {
+            let (most, seconds, end) = (worst.messages_max, worst.seconds_max, worst.messages_end);
+            fact("", format!("{}: at most {most} messages and {seconds:.1} s, {end} at the end", worst.at));
+        }
     }
     let batches = outcome.batches;
     fact(
@@ -185,6 +195,37 @@ pub(crate) fn table(outcome: &Outcome) -> String {
                 us / batches.requests.max(1) as f64,
                 us / mib(outcome.acked.bytes as f64).max(f64::MIN_POSITIVE),
                 mib(broker.rss_bytes as f64)
+            ),
+        );
+    }
+    if let Some(used) = BrokerSummary::of(outcome) {
+        let counted =
+            |value: Option<u64>, text: fn(u64) -> String| value.map_or_else(|| "not counted".to_owned(), text);
+        let per_s = |value: u64| format!("{}/s", bytes(value));
+        fact(
+            "calls",
+            format!(
+                "{} to read and {} to write a second, {} context switches",
+                counted(used.read_calls_per_s, count),
+                counted(used.write_calls_per_s, count),
+                count(used.switches_voluntary_per_s + used.switches_forced_per_s)
+            ),
+        );
+        let of_acked = counted(used.disk_write_percent_of_acked, |percent| format!("{:.2}", percent as f64 / 100.0));
+        fact(
+            "disk",
+            format!(
+                "{} written, {of_acked} of each byte acked; {} read",
+                counted(used.disk_write_bytes_per_s, per_s),
+                counted(used.disk_read_bytes_per_s, per_s)
+            ),
+        );
+        fact(
+            "network",
+            format!(
+                "{} in, {} out",
+                counted(used.net_received_bytes_per_s, per_s),
+                counted(used.net_sent_bytes_per_s, per_s)
             ),
         );
     }

@@ -10,7 +10,8 @@ use crate::limits::{self, DURABLE_ACK_MS};
 use crate::outcome::{Knee, RETENTION_MAX, messages_failed};
 use crate::stats::{self, Verdict};
 use crate::summary::{
-    Latency, MetricComparison, QuantilesSummary, Run, SeriesLine, Summary, TargetSummary, VerdictSummary,
+    BrokerSummary, LagSummary, Latency, MetricComparison, QuantilesSummary, Run, SeriesLine, Summary, TargetSummary,
+    VerdictSummary,
 };
 
 /// Rows of which every run is drawn; of more than these only the middle one, as the rest would only be a smear.
@@ -86,9 +87,11 @@ pub fn page(all: &[Results]) -> String {
     glance(&mut out, &rows);
     charts(&mut out, &rows);
     comparisons(&mut out, all);
+    worst_partitions(&mut out, &rows);
     modes(&mut out, &rows);
     verdicts(&mut out, all, &rows);
     limits(&mut out, &rows);
+    brokers(&mut out, &rows);
     checks(&mut out, &rows);
     origins(&mut out, all, &rows);
     out.push_str("</main>\n</body>\n</html>\n");
@@ -711,6 +714,44 @@ fn bars(rows: &[&Row<'_>], value: impl Fn(&Run) -> Option<f64> + Copy, text: fn(
     out
 }
 
+/// Partitions of each target that are shown.
+const WORST_PARTITIONS_MAX: usize = 3;
+
+/// Where the lag is: a total hides that one partition has all of it.
+fn worst_partitions(out: &mut String, rows: &[Row<'_>]) {
+    let lag_of = |row: &Row<'_>| row.target.runs.get(row.middle_run())?.lag.clone();
+    let behind: Vec<(&Row<'_>, LagSummary)> =
+        rows.iter().filter_map(|row| Some((row, lag_of(row)?))).filter(|(_, lag)| lag.partitions > 1).collect();
+    if behind.iter().all(|(_, lag)| lag.worst_partitions.is_empty()) {
+        return;
+    }
+    out.push_str(
+        "<h2>The partitions furthest behind</h2>\n<div class=\"scroll\"><table class=\"partitions\"><thead><tr><th>target</th><th class=\"left\">partition</th>\
+         <th>unread<br>at most</th><th>oldest<br>unread</th><th>unread<br>at the end</th><th>all partitions<br>at most</th></tr></thead><tbody>\n",
+    );
+    for (row, lag) in &behind {
+        for worst in lag.worst_partitions.iter().take(WORST_PARTITIONS_MAX) {
+            let _ = write!(
+                out,
+                "<tr><td>{}{}</td><td class=\"left\">{}-{}</td>",
+                row.key(),
+                escape(&row.label),
+                escape(&worst.topic),
+                worst.partition
+            );
+            cell(out, Some(count(worst.messages_max as f64)), None);
+            cell(out, Some(duration_text(worst.age_ms_max as f64 * 1e3)), None);
+            cell(out, Some(count(worst.messages_end as f64)), None);
+            cell(out, Some(count(lag.messages_max as f64)), Some(format!("of {}", count(lag.partitions as f64))));
+            out.push_str("</tr>\n");
+        }
+    }
+    out.push_str(
+        "</tbody></table></div>\n<p class=\"note\">Messages acked and not read, of the group that is furthest behind; of the run with the \
+         middle produce p99. Ten partitions of each run are in summary.json; second by second they are in lag.jsonl.</p>\n",
+    );
+}
+
 fn quantiles_text(quantiles: QuantilesSummary) -> String {
     format!(
         "p50 {}, p99 {}, p99.9 {}, max {}",
@@ -1031,12 +1072,50 @@ fn limits(out: &mut String, rows: &[Row<'_>]) {
     out.push_str("</tbody></table></div>\n<p class=\"note\">Medians of the runs. Limits are measured by <code>ringlog bench disk</code> and <code>bench net</code> on the same machine. Above 100 %: the page cache took what the disk had not yet.</p>\n");
 }
 
+/// What the work cost the machine, of all processes of a target together.
+fn brokers(out: &mut String, rows: &[Row<'_>]) {
+    let watched = |row: &&Row<'_>| row.target.runs.iter().any(|run| run.broker.is_some());
+    let watched: Vec<&Row<'_>> = rows.iter().filter(watched).collect();
+    if watched.is_empty() {
+        return;
+    }
+    out.push_str(
+        "<h2>What the brokers used</h2>\n<div class=\"scroll\"><table class=\"brokers\"><thead><tr><th>target</th><th>CPU</th><th>CPU<br>a MiB</th>\
+         <th>memory</th><th>reading<br>calls/s</th><th>writing<br>calls/s</th><th>context<br>switches/s</th><th>read<br>from disk</th>\
+         <th>written<br>to disk</th><th>of each<br>byte acked</th><th>network<br>in</th><th>network<br>out</th></tr></thead><tbody>\n",
+    );
+    for row in watched {
+        let of = |value: fn(&BrokerSummary) -> Option<u64>| {
+            row.median(|run| value(run.broker.as_ref()?).map(|value| value as f64))
+        };
+        let per_s = |value: Option<f64>| value.map(|value| format!("{}/s", bytes(value)));
+        let _ = write!(out, "<tr><td>{}{}</td>", row.key(), escape(&row.label));
+        cell(out, of(|used| Some(used.cpu_percent)).map(|percent| format!("{} %", three(percent))), None);
+        cell(out, of(|used| Some(used.cpu_us_per_mib)).map(duration_text), None);
+        cell(out, of(|used| Some(used.rss_bytes_max)).map(bytes), None);
+        cell(out, of(|used| used.read_calls_per_s).map(count), None);
+        cell(out, of(|used| used.write_calls_per_s).map(count), None);
+        cell(out, of(|used| Some(used.switches_voluntary_per_s + used.switches_forced_per_s)).map(count), None);
+        cell(out, per_s(of(|used| used.disk_read_bytes_per_s)), None);
+        cell(out, per_s(of(|used| used.disk_write_bytes_per_s)), None);
+        cell(out, of(|used| used.disk_write_percent_of_acked).map(|percent| three(percent / 100.0)), None);
+        cell(out, per_s(of(|used| used.net_received_bytes_per_s)), None);
+        cell(out, per_s(of(|used| used.net_sent_bytes_per_s)), None);
+        out.push_str("</tr>\n");
+    }
+    out.push_str(
+        "</tbody></table></div>\n<p class=\"note\">Medians of the runs, all processes of a target together; 100 % is one core. Calls are those that the kernel counts \
+         by process: io_uring's are not among them. Of each byte acked: bytes written to disks over bytes of batches acked. Network: as the node \
+         counts it.</p>\n",
+    );
+}
+
 fn checks(out: &mut String, rows: &[Row<'_>]) {
     let run: Vec<&Row<'_>> = rows.iter().filter(|row| !row.target.runs.is_empty()).collect();
     if run.is_empty() {
         return;
     }
-    out.push_str("<h2>Did anything go wrong?</h2>\n<div class=\"scroll\"><table class=\"checks\"><thead><tr><th>target</th><th class=\"left\">check</th><th>lost</th><th>duplicated</th><th>reordered</th><th>corrupt</th><th>expired</th><th>failed</th><th>generator<br>CPU</th><th>busiest<br>thread</th><th>slip<br>p99.9</th><th>batch</th><th>switches/s</th></tr></thead><tbody>\n");
+    out.push_str("<h2>Did anything go wrong?</h2>\n<div class=\"scroll\"><table class=\"checks\"><thead><tr><th>target</th><th class=\"left\">check</th><th>lost</th><th>duplicated</th><th>reordered</th><th>corrupt</th><th>expired</th><th>failed</th><th>generator<br>CPU</th><th>busiest<br>thread</th><th>slip<br>p99.9</th><th>batch</th></tr></thead><tbody>\n");
     for row in &run {
         for (index, run) in row.target.runs.iter().enumerate() {
             let label = if row.target.runs.len() > 1 {
@@ -1060,9 +1139,6 @@ fn checks(out: &mut String, rows: &[Row<'_>]) {
             cell(out, Some(latency(run.generator.slip_p99_9_us)), None);
             let messages = format!("{} messages", three(run.batch_messages_mean_milli as f64 / 1e3));
             cell(out, Some(bytes(run.batch_bytes_mean as f64)), Some(messages));
-            let switches =
-                run.broker.as_ref().map(|b| count((b.switches_voluntary_per_s + b.switches_forced_per_s) as f64));
-            cell(out, switches, None);
             out.push_str("</tr>\n");
         }
     }

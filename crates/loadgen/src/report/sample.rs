@@ -74,13 +74,22 @@ pub(crate) fn outcome(cost: u64) -> Outcome {
         messages_end: 40,
         seconds_max: 0.03 * cost as f64,
         growth_per_s: Some(0.4),
-        partitions: vec![PartitionLag {
-            at: TopicPartition::new("t", PartitionIndex::ZERO),
-            messages_max: 120,
-            messages_end: 10,
-            seconds_max: 0.01,
-            series: (1..=15).map(|second| (second, LagSeen { messages: 10, seconds: 0.01 })).collect(),
-        }],
+        partitions: vec![
+            PartitionLag {
+                at: TopicPartition::new("t", PartitionIndex::ZERO),
+                messages_max: 120,
+                messages_end: 10,
+                seconds_max: 0.01,
+                series: (1..=15).map(|second| (second, LagSeen { messages: 10, seconds: 0.01 })).collect(),
+            },
+            PartitionLag {
+                at: TopicPartition::new("t", PartitionIndex::new(1)),
+                messages_max: 220,
+                messages_end: 30,
+                seconds_max: 0.02,
+                series: Vec::new(),
+            },
+        ],
     });
     outcome.brokers = vec![BrokerUse {
         pids: vec![1],
@@ -93,7 +102,10 @@ pub(crate) fn outcome(cost: u64) -> Outcome {
         write_calls: Some(20_000),
         disk_read_bytes: Some(0),
         disk_write_bytes: Some(104_000_000),
-        metrics: BTreeMap::new(),
+        metrics: BTreeMap::from([
+            ("ringlog_received_bytes_total{shard=\"0\"}".to_owned(), 110_000_000.0),
+            ("ringlog_sent_bytes_total{shard=\"0\"}".to_owned(), 112_000_000.0),
+        ]),
     }];
     outcome.check = SelfCheck { complete: true, ..SelfCheck::default() };
     outcome.findings = vec![Finding { severity: Severity::Warning, check: "cores", found: "shared".to_owned() }];
