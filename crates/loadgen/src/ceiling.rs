@@ -8,8 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::driver::process::on_cpus;
 use crate::options::RunOptions;
-use crate::outcome::{Ceiling, Outcome, Quantiles};
+use crate::outcome::Ceiling;
+use crate::preflight::broker_cpus;
 use crate::run::run;
 use crate::verdict::Targets;
 use crate::workload::{Durability, Load, Workload};
@@ -37,18 +39,19 @@ impl Drop for Floor {
 }
 
 impl Floor {
-    fn start(binary: &Path, partitions: u32) -> Result<Self, String> {
+    /// On the given CPUs: those of the brokers that it stands for. On the generator's own it would be a part of the ceiling.
+    fn start(binary: &Path, partitions: u32, cpus: &[usize]) -> Result<Self, String> {
         let fail = |error: std::io::Error| format!("{} cannot be started: {error}", binary.display());
         let address = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(fail)?;
         let dir = std::env::temp_dir().join(format!("ringlog-floor-{}-{}", std::process::id(), address.port()));
-        let mut child = Command::new(binary)
+        let mut command = Command::new(binary);
+        command
             .args(["--sink", "--listen", &address.to_string(), "--partitions", &partitions.to_string(), "--dir"])
             .arg(&dir)
             .args(["--request-bytes-max", &(4 << 20).to_string()])
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(fail)?;
+            .stderr(Stdio::null());
+        let mut child = on_cpus(cpus, || command.spawn()).map_err(fail)?;
         let stdout = child.stdout.take().expect("it is piped");
         let floor = Self { child, address: address.to_string(), dir };
         let mut line = String::new();
@@ -66,7 +69,7 @@ pub(crate) fn measure(workload: &Workload, options: &RunOptions) -> Result<Ceili
         return Err("floor was not found beside the binary; name it with --floor".to_owned());
     };
     let partitions = workload.topics.partitions_total().min(PARTITIONS_MAX);
-    let floor = Floor::start(binary, partitions)?;
+    let floor = Floor::start(binary, partitions, &broker_cpus(&options.brokers))?;
     let options = RunOptions {
         bootstrap: floor.address.clone(),
         brokers: Vec::new(),
@@ -75,29 +78,22 @@ pub(crate) fn measure(workload: &Workload, options: &RunOptions) -> Result<Ceili
         load: Arc::default(),
         ..options.clone()
     };
-    let against_floor = |load: Load| -> Result<Outcome, String> {
-        let mut bare = workload.clone();
-        bare.load = load;
-        bare.warmup = WARMUP;
-        bare.duration = DURATION;
-        bare.topics.existing = Some(TOPIC.to_owned());
-        bare.topics.count = 1;
-        bare.topics.partitions = partitions;
-        bare.topics.durability = Durability::Replicated;
-        bare.consumers.groups = 0;
-        bare.consumers.cold_readers = 0;
-        bare.targets = Targets::default();
-        // It hands out no producer ids.
-        bare.producers.idempotence = false;
-        run(&bare, &options, &mut |_| {}).map_err(|error| format!("against floor: {error}"))
-    };
-    let fastest = against_floor(Load::Maximum)?;
+    let mut bare = workload.clone();
+    bare.load = Load::Maximum;
+    bare.warmup = WARMUP;
+    bare.duration = DURATION;
+    bare.topics.existing = Some(TOPIC.to_owned());
+    bare.topics.count = 1;
+    bare.topics.partitions = partitions;
+    bare.topics.durability = Durability::Replicated;
+    bare.consumers.groups = 0;
+    bare.consumers.cold_readers = 0;
+    bare.targets = Targets::default();
+    // It hands out no producer ids.
+    bare.producers.idempotence = false;
+    let fastest = run(&bare, &options, &mut |_| {}).map_err(|error| format!("against floor: {error}"))?;
     if fastest.acked.messages == 0 {
         return Err(format!("floor acked nothing within {} s; this machine is too busy", DURATION.as_secs()));
     }
-    let at_rate = match workload.load.rate() {
-        Some(rate) => Some(Quantiles::of(&against_floor(Load::Open(rate))?.produce)),
-        None => None,
-    };
-    Ok(Ceiling { messages_per_s: fastest.messages_per_s(), bytes_per_s: fastest.bytes_per_s(), produce: at_rate })
+    Ok(Ceiling { messages_per_s: fastest.messages_per_s(), bytes_per_s: fastest.bytes_per_s() })
 }

@@ -12,7 +12,8 @@ use crate::watch::BrokerProcess;
 pub struct RunOptions {
     /// `host:port` of one or more nodes, with commas between.
     pub bootstrap: String,
-    /// CPUs that the generator's threads are pinned to in turn; empty: the kernel decides.
+    /// CPUs that the threads that load are pinned to in turn; empty: the kernel decides. Whoever wants the rest of the
+    /// process off the brokers' CPUs too pins it before its first thread ([`crate::driver::process::pin_this_process`]).
     pub cpus: Vec<usize>,
     /// Threads that produce; `None`: half of the CPUs it may use, at least one.
     pub producer_threads: Option<usize>,

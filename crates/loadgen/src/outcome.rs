@@ -479,8 +479,6 @@ pub struct Ceiling {
     pub messages_per_s: f64,
     /// The same in bytes of values.
     pub bytes_per_s: f64,
-    /// Produce latency there at the workload's own rate, where it has one.
-    pub produce: Option<Quantiles>,
 }
 
 /// How a backlog went.

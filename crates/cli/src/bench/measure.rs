@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::Args;
-use loadgen::driver::{System, TargetSpec, Tools, place};
+use loadgen::driver::{System, TargetSpec, Tools, place, process};
 use loadgen::limits::FILE;
 use loadgen::report::omb;
 use loadgen::session::{Done, Session};
@@ -42,7 +42,8 @@ pub(crate) struct Measure {
     /// The OpenMessaging Benchmark's driver file; the workload is then a YAML file of that tool
     #[arg(long, value_name = "DRIVER.yaml", help_heading = "Workload")]
     omb_driver: Option<PathBuf>,
-    /// CPUs that the generator's threads are pinned to in turn, such as 2,3
+    /// CPUs that this process keeps to, such as 2,3; threads that load are pinned to them in turn. Nodes that it starts
+    /// do not inherit them
     #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Generator")]
     cpus: Vec<usize>,
     /// The `floor` binary that the generator's own ceiling is measured against; looked for beside this one
@@ -104,6 +105,10 @@ impl Measure {
             (_, named) if !named.is_empty() => named,
             _ => vec![TargetSpec::new(System::Broker(vec![BROKER_DEFAULT.to_owned()]))],
         };
+        if !self.cpus.is_empty() {
+            // Before the first thread, so that all of them keep to it: looking at brokers costs CPU as well.
+            process::pin_this_process(&self.cpus).map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
+        }
         if targets.iter().any(|target| target.place.is_mounted()) {
             // Before the first thread, so that all of them see the mounts. Without root each mount says so for itself.
             let _ = place::private_mounts();

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -31,7 +32,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` on the given CPUs (all of this process's if none), its output in `log`.
+    /// Starts `command` on the given CPUs (all that this process had at first if none), its output in `log`.
     ///
     /// # Errors
     /// The program cannot be started; CPUs that this machine has not.
@@ -118,19 +119,43 @@ impl Drop for Process {
     }
 }
 
-/// Pins the calling thread, and with it whatever it starts from now on.
+/// The CPUs that this process had before it was pinned.
+static CPUS_BEFORE: OnceLock<CpuSet> = OnceLock::new();
+
+/// Pins this process. Before the first thread is started: threads inherit it. What [`Process::start`] starts does not.
 ///
 /// # Errors
-/// CPUs that this machine or the process's own mask has not.
-pub fn pin_this_thread(cpus: &[usize]) -> io::Result<()> {
+/// CPUs that this machine has not.
+pub fn pin_this_process(cpus: &[usize]) -> io::Result<()> {
+    let before = sched_getaffinity(Pid::from_raw(0))?;
+    pin_this_thread(cpus)?;
+    // Pinned a second time, it is still the first that others are not to inherit.
+    CPUS_BEFORE.get_or_init(|| before);
+    Ok(())
+}
+
+fn pin_this_thread(cpus: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
-    for cpu in cpus {
-        set.set(*cpu)?;
-    }
-    sched_setaffinity(Pid::from_raw(0), &set).map_err(|error| {
-        let all = std::thread::available_parallelism().map_or(0, usize::from);
-        io::Error::other(format!("cannot pin to CPUs {cpus:?}: {error}; this process may use {all} CPUs"))
+    let pinned = cpus.iter().try_for_each(|cpu| set.set(*cpu)).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
+    pinned.map_err(|error| {
+        io::Error::other(format!(
+            "cannot pin to CPUs {cpus:?}: {error}; has this machine, or its container, all of them?"
+        ))
     })
+}
+
+/// Starts a child on the given CPUs: a child inherits them from the thread that starts it. With none given it gets those
+/// that this process had before it was pinned.
+pub(crate) fn on_cpus<T>(cpus: &[usize], start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let own = sched_getaffinity(Pid::from_raw(0))?;
+    match (cpus, CPUS_BEFORE.get()) {
+        ([], None) => {}
+        ([], Some(before)) => sched_setaffinity(Pid::from_raw(0), before)?,
+        (cpus, _) => pin_this_thread(cpus)?,
+    }
+    let started = start();
+    sched_setaffinity(Pid::from_raw(0), &own)?;
+    started
 }
 
 /// Ports on the loopback that are free now.
@@ -154,15 +179,9 @@ fn spawn(mut command: Command, cpus: &[usize], log: &Path) -> io::Result<Child> 
     let output = File::options().create(true).append(true).open(log)?;
     // A group of its own: Ctrl-C at the terminal is for us, who end it in our own time.
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
-    // A child inherits the affinity of the thread that starts it.
-    let before = sched_getaffinity(Pid::from_raw(0))?;
-    if !cpus.is_empty() {
-        pin_this_thread(cpus)?;
-    }
-    let child = command.spawn();
-    sched_setaffinity(Pid::from_raw(0), &before)?;
     let program = command.get_program().to_string_lossy().into_owned();
-    child.map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))
+    let told = |error: io::Error| io::Error::new(error.kind(), format!("{program}: {error}"));
+    on_cpus(cpus, || command.spawn().map_err(told))
 }
 
 /// Run by `setpriv`, where that is installed, the process is sent SIGTERM when we end without having ended it.
@@ -191,6 +210,7 @@ fn copy_into(command: &Command, mut to: Command) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::preflight::cpus_of;
 
     fn log(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("ringlog-process-{name}-{}.log", std::process::id()))
@@ -211,6 +231,25 @@ mod tests {
         drop(process);
         assert!(!is_there(pid));
         fs::remove_file(log).expect("removed");
+    }
+
+    #[test]
+    fn a_pinned_process_keeps_its_threads_together_and_not_what_it_starts() {
+        let log = log("pinned");
+        let before = cpus_of(0);
+        let first = before[0];
+        pin_this_process(&[first]).expect("it is one of ours");
+        let of_a_thread = std::thread::spawn(|| cpus_of(0)).join().expect("it looked");
+        let mut command = Command::new("sleep");
+        command.arg("60");
+        let started = |cpus: &[usize]| Process::start("sleep", copy(&command), cpus, &log).expect("started");
+        let (wide, narrow) = (started(&[]), started(&[before[before.len() - 1]]));
+        let found = [wide, narrow].map(|process| cpus_of(process.pid() as i32));
+        assert_eq!((of_a_thread, cpus_of(0)), (vec![first], vec![first]));
+        assert_eq!(found, [before.clone(), vec![before[before.len() - 1]]]);
+        fs::remove_file(log).expect("removed");
+        let error = pin_this_process(&[1023]).expect_err("no such CPU").to_string();
+        assert!(error.contains("[1023]"), "{error}");
     }
 
     #[test]
