@@ -4,7 +4,7 @@
 //! what nobody knows, is told as a warning. Where the two tools differ in kind:
 //!
 //! - `producerRate: 0` asks theirs to search for the highest rate; here it is the mode `maximum`, which sends full batches and
-//!   measures no latency worth the name. `ringlog bench run --mode sweep` finds a rate with a latency bound.
+//!   measures no latency worth the name. A workload of ours with `load.mode = "sweep"` finds the rate that keeps a latency.
 //! - Their latency counts from the sending, ours from the moment at which a message was due.
 //! - Their topics stay and `reset` deletes those of others; ours are made for the run and deleted after it.
 
