@@ -7,7 +7,7 @@
 //!   series.jsonl      second by second, every run of every target
 //!   lag.jsonl         the same of each partition's lag
 //!   histograms.hlog   every histogram, in HdrHistogram's own log format; tags <target>.<run>.<what>
-//!   config/           the workload as run, and each target's settings
+//!   config/           the workload's file as run, and each target's settings
 //! ```
 
 use std::fs;

@@ -33,7 +33,9 @@ pub struct Session {
     pub name: String,
     /// The question that they answer.
     pub question: Option<String>,
-    /// The workload, every override applied; of a matrix every combination of it.
+    /// The workload's file, every override applied.
+    pub toml: String,
+    /// What it asks for; of a matrix every combination of it.
     pub cells: Vec<Cell>,
     /// What happens to the first node of each target meanwhile.
     pub faults: Vec<Fault>,
@@ -193,7 +195,7 @@ impl Session {
                 question: self.question.clone(),
                 tier: self.cells.first().and_then(|cell| cell.workload.targets.tier.clone()),
                 mode: self.cells.first().map_or("open", |cell| cell.workload.load.word()).to_owned(),
-                toml: self.cells.iter().map(|cell| cell.toml.as_str()).collect::<Vec<_>>().join("\n"),
+                toml: self.toml.clone(),
             },
             machine,
             generator_cpus: self.options.cpus.clone(),
@@ -424,6 +426,7 @@ mod tests {
         Session {
             name: "sample".to_owned(),
             question: None,
+            toml: sample::TOML.to_owned(),
             cells: Suite::parse(sample::TOML, Path::new(".")).expect("right").cells,
             faults: Vec::new(),
             targets: targets.iter().map(|target| target.parse().expect("a target")).collect(),

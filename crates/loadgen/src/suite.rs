@@ -23,7 +23,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::driver::TargetSpec;
-use crate::workload::{Workload, WorkloadError};
+use crate::workload::{RawTopics, Workload, WorkloadError};
 
 /// Combinations of one matrix.
 const CELLS_MAX: usize = 64;
@@ -35,6 +35,8 @@ const FAULT_S_MAX: f64 = 86_400.0;
 /// A workload file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Suite {
+    /// Its text: read again it is the same suite.
+    pub toml: String,
     /// The file's `name`.
     pub name: String,
     /// The question that it answers.
@@ -52,8 +54,6 @@ pub struct Suite {
 pub struct Cell {
     /// What sets it apart, `acks-1.durability-durable`; empty without a matrix.
     pub label: String,
-    /// The workload as a file of its own.
-    pub toml: String,
     /// Proved; its name ends in the label.
     pub workload: Workload,
 }
@@ -139,7 +139,7 @@ impl Suite {
     /// # Errors
     /// Everything that is wrong with it; of a matrix, with each combination.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, WorkloadError> {
-        let mut table: Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
+        let mut table = table(text)?;
         let targets = targets(table.remove("targets"))?;
         let matrix = table.remove("matrix");
         let faults = faults(table.remove("faults"))?;
@@ -155,11 +155,53 @@ impl Suite {
         }
         problems.dedup();
         if problems.is_empty() {
-            Ok(Self { name, question, targets, cells, faults })
+            Ok(Self { toml: text.to_owned(), name, question, targets, cells, faults })
         } else {
             Err(WorkloadError { problems })
         }
     }
+
+    /// The file's text with other times; what is `None` stays as it is.
+    ///
+    /// # Errors
+    /// It is no such file, or its matrix tries several of a time that is given.
+    pub fn with_times(
+        text: &str,
+        warmup: Option<Duration>,
+        duration: Option<Duration>,
+    ) -> Result<String, WorkloadError> {
+        if warmup.is_none() && duration.is_none() {
+            return Ok(text.to_owned());
+        }
+        let mut table = table(text)?;
+        for (field, time) in [("warmup_s", warmup), ("duration_s", duration)] {
+            let Some(time) = time else { continue };
+            if axes(&table).any(|axis| axis == field) {
+                return Err(wrong(format!("matrix.\"{field}\": tried in turn, so that it cannot be another for all")));
+            }
+            table.insert(field.to_owned(), Value::Float(time.as_secs_f64()));
+        }
+        toml::to_string(&table).map_err(|error| wrong(error.to_string()))
+    }
+
+    /// The topics of a file's text; `None` when it is no such file, or its combinations differ in them.
+    #[must_use]
+    pub fn topics(text: &str) -> Option<RawTopics> {
+        let table = table(text).ok()?;
+        if axes(&table).any(|axis| axis.split('.').next() == Some("topics")) {
+            return None;
+        }
+        table.get("topics").map_or(Some(RawTopics::default()), |topics| topics.clone().try_into().ok())
+    }
+}
+
+fn table(text: &str) -> Result<Table, WorkloadError> {
+    text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))
+}
+
+/// The fields that its matrix tries.
+fn axes(table: &Table) -> impl Iterator<Item = &str> {
+    table.get("matrix").and_then(Value::as_table).into_iter().flat_map(|axes| axes.keys().map(String::as_str))
 }
 
 fn wrong(problem: String) -> WorkloadError {
@@ -271,7 +313,7 @@ fn cell(label: String, mut table: Table, folder: &Path) -> Result<Cell, Workload
     }
     let toml = toml::to_string(&table).map_err(|error| wrong(error.to_string()))?;
     let workload = Workload::parse(&toml, folder)?;
-    Ok(Cell { label, toml, workload })
+    Ok(Cell { label, workload })
 }
 
 #[cfg(test)]
@@ -311,9 +353,40 @@ mod tests {
         );
         assert_eq!(suite.cells[1].workload.topics.durability, Durability::Durable);
         assert_eq!(suite.cells[1].workload.name, "m.acks-1.durability-durable");
-        // What is kept with a result gives the same workload again.
-        let again = Workload::parse(&suite.cells[3].toml, Path::new(".")).expect("right");
-        assert_eq!(again, suite.cells[3].workload);
+        // What is kept with a result is the same again.
+        assert_eq!(parse(&suite.toml).expect("right"), suite);
+    }
+
+    #[test]
+    fn at_another_length_a_file_differs_in_nothing_else() {
+        let text = format!(
+            "name = \"m\"\nduration_s = 30\ntargets = [\"ringlog\"]\n[[faults]]\nat_s = 1\nkind = \"kill\"\n{LOAD}\
+             [topics]\nconfigs = {{ \"retention.ms\" = \"60000\" }}\n[matrix]\n\"producers.acks\" = [\"1\", \"all\"]\n"
+        );
+        let times = (None, Some(Duration::from_secs(3)));
+        let short_text = Suite::with_times(&text, times.0, times.1).expect("right");
+        let (long, short) = (parse(&text).expect("right"), parse(&short_text).expect("right"));
+        let shortened = long.cells.iter().map(|cell| {
+            let workload = Workload { duration: Duration::from_secs(3), ..cell.workload.clone() };
+            Cell { workload, ..cell.clone() }
+        });
+        assert_eq!(short, Suite { cells: shortened.collect(), toml: short_text, ..long });
+        assert_eq!(Suite::with_times(&text, None, None).as_deref(), Ok(text.as_str()));
+        let tried = format!("name = \"m\"\n{LOAD}[matrix]\nduration_s = [1, 2]\n");
+        let error = Suite::with_times(&tried, times.0, times.1).expect_err("tried in turn").to_string();
+        assert!(error.contains("matrix.\"duration_s\""), "{error}");
+        assert!(Suite::with_times("[load", None, times.1).is_err());
+    }
+
+    #[test]
+    fn topics_are_told_where_all_combinations_have_the_same() {
+        let partitions = |text: &str| Suite::topics(text).map(|topics| topics.partitions);
+        let text = format!("name = \"m\"\ntargets = [\"ringlog\"]\n{LOAD}[topics]\npartitions = 6\n");
+        assert_eq!(partitions(&text), Some(Some(6)));
+        assert_eq!(partitions(&format!("{text}[matrix]\n\"load.rate\" = [1, 2]\n")), Some(Some(6)));
+        assert_eq!(partitions(&format!("{text}[matrix]\n\"topics.count\" = [1, 2]\n")), None);
+        assert_eq!(partitions(LOAD), Some(None));
+        assert_eq!(partitions(&format!("{LOAD}{LOAD}")), None);
     }
 
     #[test]

@@ -507,22 +507,6 @@ impl Workload {
         Self::prove(raw, folder)
     }
 
-    /// The file's text with other times, as a run at another length has them. Its comments are lost.
-    ///
-    /// # Errors
-    /// It is not TOML, or has fields that do not exist.
-    pub fn with_times(
-        text: &str,
-        warmup: Option<Duration>,
-        duration: Option<Duration>,
-    ) -> Result<String, WorkloadError> {
-        let told = |error: String| WorkloadError { problems: vec![error.trim_end().to_owned()] };
-        let mut raw: RawWorkload = toml::from_str(text).map_err(|error| told(error.to_string()))?;
-        raw.warmup_s = warmup.map(|time| time.as_secs_f64()).or(raw.warmup_s);
-        raw.duration_s = duration.map(|time| time.as_secs_f64()).or(raw.duration_s);
-        toml::to_string(&raw).map_err(|error| told(error.to_string()))
-    }
-
     /// Proves every bound.
     ///
     /// # Errors
@@ -885,17 +869,6 @@ mod tests {
         let text = "[load]\nmode = \"sweep\"\nrate_min = 100\nrate_max = 1000\nrate_factor = 2";
         let Load::Sweep(sweep) = parse(text).expect("right").load else { panic!("a sweep") };
         assert_eq!(sweep.rates(), [100.0, 200.0, 400.0, 800.0, 1000.0]);
-    }
-
-    #[test]
-    fn a_run_at_another_length_differs_in_nothing_else() {
-        let text =
-            "name = \"t\"\nduration_s = 30\n[load]\nrate = 5\n[topics]\nconfigs = { \"retention.ms\" = \"60000\" }";
-        let long = Workload::parse(text, Path::new(".")).expect("right");
-        let short = Workload::with_times(text, None, Some(Duration::from_secs(3))).expect("right");
-        let short = Workload::parse(&short, Path::new(".")).expect("right");
-        assert_eq!(short, Workload { duration: Duration::from_secs(3), ..long });
-        assert!(Workload::with_times("[load]\nspeed = 1", None, None).is_err());
     }
 
     #[test]

@@ -8,10 +8,11 @@ use std::time::Duration;
 use clap::Args;
 use loadgen::driver::{System, TargetSpec, Tools, place, process};
 use loadgen::limits::FILE;
+use loadgen::omb::Omb;
 use loadgen::report::omb;
 use loadgen::session::{Done, Session};
-use loadgen::suite::{Cell, Suite};
-use loadgen::{RunOptions, Workload, WorkloadError};
+use loadgen::suite::Suite;
+use loadgen::{RunOptions, WorkloadError};
 
 use super::live::Live;
 use super::rows::BenchResults;
@@ -121,6 +122,7 @@ impl Measure {
         let session = Session {
             name: suite.name,
             question: suite.question,
+            toml: suite.toml,
             cells: suite.cells,
             faults: suite.faults,
             repeats: plan.repeats,
@@ -169,24 +171,24 @@ impl Measure {
 
     fn read_suite(&self, path: &Path) -> Result<Suite, Failure> {
         let wrong = |error: String| Failure::new(Code::Usage, format!("{}: {error}", path.display()));
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let mut suite = match &self.omb_driver {
-            Some(driver) => read_omb(path, driver).map_err(wrong)?,
+        let (text, folder, targets) = match &self.omb_driver {
+            Some(driver) => {
+                let read = read_omb(path, driver).map_err(wrong)?;
+                // Their payload files are named from the folder that the tool is started in.
+                (read.toml, Path::new("."), omb_target(read.bootstrap.as_deref()))
+            }
             None => {
                 let text = std::fs::read_to_string(path).map_err(|error| {
                     let code = if error.kind() == std::io::ErrorKind::NotFound { Code::NotFound } else { Code::Failed };
                     Failure::new(code, format!("cannot read {}: {error}", path.display()))
                 })?;
-                Suite::parse(&text, folder).map_err(|error| wrong(error.to_string()))?
+                (text, path.parent().unwrap_or(Path::new(".")), None)
             }
         };
-        if self.warmup.is_some() || self.duration.is_some() {
-            for cell in &mut suite.cells {
-                let told = |error: WorkloadError| wrong(error.to_string());
-                cell.toml = Workload::with_times(&cell.toml, self.warmup, self.duration).map_err(told)?;
-                cell.workload = Workload::parse(&cell.toml, folder).map_err(told)?;
-            }
-        }
+        let told = |error: WorkloadError| wrong(error.to_string());
+        let text = Suite::with_times(&text, self.warmup, self.duration).map_err(told)?;
+        let mut suite = Suite::parse(&text, folder).map_err(told)?;
+        suite.targets.extend(targets);
         Ok(suite)
     }
 
@@ -217,20 +219,17 @@ impl Measure {
 }
 
 /// Both files of the OpenMessaging Benchmark; what is not as they say is told.
-fn read_omb(workload: &Path, driver: &Path) -> Result<Suite, String> {
-    // Their payload files are named from the folder that the tool is started in.
+fn read_omb(workload: &Path, driver: &Path) -> Result<Omb, String> {
     let read = loadgen::omb::read(workload, driver, Path::new(".")).map_err(|refused| refused.to_string())?;
     for warning in &read.warnings {
         eprintln!("{warning}");
     }
-    let targets = read.bootstrap.map(|servers| servers.split(',').map(|server| server.trim().to_owned()).collect());
-    Ok(Suite {
-        name: read.workload.name.clone(),
-        question: read.workload.question.clone(),
-        targets: targets.map(|servers| TargetSpec::new(System::Broker(servers))).into_iter().collect(),
-        cells: vec![Cell { label: String::new(), toml: read.toml, workload: read.workload }],
-        faults: Vec::new(),
-    })
+    Ok(read)
+}
+
+fn omb_target(bootstrap: Option<&str>) -> Option<TargetSpec> {
+    let servers = bootstrap?.split(',').map(|server| server.trim().to_owned()).collect();
+    Some(TargetSpec::new(System::Broker(servers)))
 }
 
 /// The exit code that a session deserves.

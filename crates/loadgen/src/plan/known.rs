@@ -5,8 +5,8 @@ use std::path::Path;
 use super::{Broker, Demand, Limit, Source, Term};
 use crate::limits::{Disk, Limits, Network};
 use crate::outcome::Knee;
+use crate::suite::Suite;
 use crate::summary::{Run, Summary, TargetSummary};
-use crate::workload::RawWorkload;
 
 /// What is assumed of a disk: a plain SSD.
 const DISK_WRITE_BYTES_PER_S: f64 = 400e6;
@@ -105,8 +105,7 @@ impl Measured {
         let runs: Vec<&Run> = cells.flat_map(|cell| &cell.runs).filter(|run| 0 < run.acked_messages).collect();
         let cores = if target.cpus.is_empty() { f64::from(summary.machine.cpus) } else { target.cpus.len() as f64 };
         let of = |value: &dyn Fn(&Run) -> Option<f64>| median(runs.iter().filter_map(|run| value(run)).collect());
-        let raw: Option<RawWorkload> = toml::from_str(&summary.workload.toml).ok();
-        let topics = raw.map(|raw| raw.topics.unwrap_or_default());
+        let topics = Suite::topics(&summary.workload.toml);
         Some(Self {
             cores,
             is_pinned: !target.cpus.is_empty(),
