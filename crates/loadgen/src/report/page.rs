@@ -719,7 +719,11 @@ const WORST_PARTITIONS_MAX: usize = 3;
 
 /// Where the lag is: a total hides that one partition has all of it.
 fn worst_partitions(out: &mut String, rows: &[Row<'_>]) {
-    let lag_of = |row: &Row<'_>| row.target.runs.get(row.middle_run())?.lag.clone();
+    let lag_of = |row: &Row<'_>| {
+        let mut lag = row.target.runs.get(row.middle_run())?.lag.clone()?;
+        lag.worst_partitions.retain(|worst| 0 < worst.messages_max);
+        Some(lag)
+    };
     let behind: Vec<(&Row<'_>, LagSummary)> =
         rows.iter().filter_map(|row| Some((row, lag_of(row)?))).filter(|(_, lag)| lag.partitions > 1).collect();
     if behind.iter().all(|(_, lag)| lag.worst_partitions.is_empty()) {
@@ -742,7 +746,11 @@ fn worst_partitions(out: &mut String, rows: &[Row<'_>]) {
             cell(out, Some(count(worst.messages_max as f64)), None);
             cell(out, Some(duration_text(worst.age_ms_max as f64 * 1e3)), None);
             cell(out, Some(count(worst.messages_end as f64)), None);
-            cell(out, Some(count(lag.messages_max as f64)), Some(format!("of {}", count(lag.partitions as f64))));
+            cell(
+                out,
+                Some(count(lag.messages_max as f64)),
+                Some(format!("in {} partitions", count(lag.partitions as f64))),
+            );
             out.push_str("</tr>\n");
         }
     }
@@ -1049,7 +1057,11 @@ fn limits(out: &mut String, rows: &[Row<'_>]) {
                     is_bytes: limits::is_bytes(&limit.limit),
                     used: limit.used_per_s.map(|used| used as f64),
                     most: limit.limit_per_s.map(|most| most as f64),
-                    percent: limit.percent.map(|percent| percent as f64),
+                    // The summary's is a whole number, and most runs are far from their limits.
+                    percent: limit
+                        .percent
+                        .and(limit.used_per_s.zip(limit.limit_per_s))
+                        .map(|(used, most)| used as f64 / most as f64 * 100.0),
                     remark: carried.or(computed).unwrap_or_default(),
                     empty: limit.empty.as_deref().unwrap_or("not told"),
                 };

@@ -43,6 +43,7 @@ fn a_page_shows_what_came_out_and_what_did_not_run() {
         "<td class=\"left\">t-1</td><td>220</td><td>20 ms</td><td>30</td>",
         "disk, sequential write",
         "empty: /data was not measured",
+        "<td class=\"left\">2.08 %<span",
         "empty: no `floor` beside the binary",
         "<h2>What the brokers used</h2>",
         "<td>1</td><td>10.5 MiB/s</td><td>10.7 MiB/s</td>",
