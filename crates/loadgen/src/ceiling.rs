@@ -8,10 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::driver::process::on_cpus;
+use crate::driver::process::{cpus_beside, on_cpus};
 use crate::options::RunOptions;
 use crate::outcome::Ceiling;
-use crate::preflight::broker_cpus;
 use crate::run::run;
 use crate::verdict::Targets;
 use crate::workload::{Durability, Load, Workload};
@@ -39,8 +38,8 @@ impl Drop for Floor {
 }
 
 impl Floor {
-    /// On the given CPUs: those of the brokers that it stands for. On the generator's own it would be a part of the ceiling.
-    fn start(binary: &Path, partitions: u32, cpus: &[usize]) -> Result<Self, String> {
+    /// On all CPUs but the generator's: on those it would be a part of the ceiling, and on fewer it could be all of it.
+    fn start(binary: &Path, partitions: u32, generator_cpus: &[usize]) -> Result<Self, String> {
         let fail = |error: std::io::Error| format!("{} cannot be started: {error}", binary.display());
         let address = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(fail)?;
         let dir = std::env::temp_dir().join(format!("ringlog-floor-{}-{}", std::process::id(), address.port()));
@@ -51,7 +50,8 @@ impl Floor {
             .args(["--request-bytes-max", &(4 << 20).to_string()])
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        let mut child = on_cpus(cpus, || command.spawn()).map_err(fail)?;
+        let mut child =
+            cpus_beside(generator_cpus).and_then(|cpus| on_cpus(&cpus, || command.spawn())).map_err(fail)?;
         let stdout = child.stdout.take().expect("it is piped");
         let floor = Self { child, address: address.to_string(), dir };
         let mut line = String::new();
@@ -69,7 +69,7 @@ pub(crate) fn measure(workload: &Workload, options: &RunOptions) -> Result<Ceili
         return Err("floor was not found beside the binary; name it with --floor".to_owned());
     };
     let partitions = workload.topics.partitions_total().min(PARTITIONS_MAX);
-    let floor = Floor::start(binary, partitions, &broker_cpus(&options.brokers))?;
+    let floor = Floor::start(binary, partitions, &options.cpus)?;
     let options = RunOptions {
         bootstrap: floor.address.clone(),
         brokers: Vec::new(),

@@ -37,6 +37,9 @@ impl Facts {
     /// Looks at this machine.
     pub(crate) fn of_machine(cpus: &[usize], brokers: &[BrokerProcess]) -> Self {
         let read = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+        let mut broker_cpus: Vec<usize> = brokers.iter().flat_map(|broker| cpus_of(broker.pid())).collect();
+        broker_cpus.sort_unstable();
+        broker_cpus.dedup();
         Self {
             nodes: 0,
             free_bytes: None,
@@ -44,17 +47,9 @@ impl Facts {
             clock: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
             governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             own_cpus: if cpus.is_empty() { cpus_of(0) } else { cpus.to_vec() },
-            broker_cpus: broker_cpus(brokers),
+            broker_cpus,
         }
     }
-}
-
-/// The CPUs that brokers on this machine may use; empty: not known.
-pub(crate) fn broker_cpus(brokers: &[BrokerProcess]) -> Vec<usize> {
-    let mut cpus: Vec<usize> = brokers.iter().flat_map(|broker| cpus_of(broker.pid())).collect();
-    cpus.sort_unstable();
-    cpus.dedup();
-    cpus
 }
 
 /// What log directories, of whatever nodes, have free together: a file system that several lie on counts once. Each is given as

@@ -144,6 +144,17 @@ fn pin_this_thread(cpus: &[usize]) -> io::Result<()> {
     })
 }
 
+/// The CPUs that this process had before it was pinned, but for these; all of them when these are all.
+pub(crate) fn cpus_beside(cpus: &[usize]) -> io::Result<Vec<usize>> {
+    let before = match CPUS_BEFORE.get() {
+        Some(before) => *before,
+        None => sched_getaffinity(Pid::from_raw(0))?,
+    };
+    let had: Vec<usize> = (0..CpuSet::count()).filter(|cpu| before.is_set(*cpu).unwrap_or(false)).collect();
+    let beside: Vec<usize> = had.iter().copied().filter(|cpu| !cpus.contains(cpu)).collect();
+    Ok(if beside.is_empty() { had } else { beside })
+}
+
 /// Starts a child on the given CPUs: a child inherits them from the thread that starts it. With none given it gets those
 /// that this process had before it was pinned.
 pub(crate) fn on_cpus<T>(cpus: &[usize], start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
@@ -246,6 +257,9 @@ mod tests {
         let (wide, narrow) = (started(&[]), started(&[before[before.len() - 1]]));
         let found = [wide, narrow].map(|process| cpus_of(process.pid() as i32));
         assert_eq!((of_a_thread, cpus_of(0)), (vec![first], vec![first]));
+        let others = if before.len() == 1 { before.clone() } else { before[1..].to_vec() };
+        assert_eq!(cpus_beside(&[first]).expect("they were looked at before"), others);
+        assert_eq!(cpus_beside(&before).expect("the same"), before);
         assert_eq!(found, [before.clone(), vec![before[before.len() - 1]]]);
         fs::remove_file(log).expect("removed");
         let error = pin_this_process(&[1023]).expect_err("no such CPU").to_string();
