@@ -1,8 +1,9 @@
 //! The benchmark suite against real nodes: every file of bench-configs/ for a few seconds, the self-check on, and what its
-//! results folder says. `cargo test -p tests --test bench`
+//! results folder says. `cargo test -p tests --test bench -- [NAME]...`
 //!
-//! What is judged is what a reader relies on: that messages flowed to every topic's readers, that every target of the tier
-//! has a measured value and a verdict, that the page shows the same numbers as summary.json. Not judged: speed.
+//! What is judged is what a reader relies on: that messages flowed and readers read to the end, that every target of the tier
+//! has a measured value and a verdict, that a run has what its kind of load is for, that the page shows the numbers of
+//! summary.json and has a line for each target in each curve. Not judged: speed.
 
 mod folder;
 
@@ -12,6 +13,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use folder::Folder;
+use loadgen::limits::{Disk, Latency, Limits, Network, SyncStep, Transfer};
+use loadgen::machine::Storage;
 use tests::node::{Node, Peer, ringlog_path};
 use tests::tally::Tally;
 use tests::{root, scratch_dir};
@@ -46,23 +49,41 @@ fn run(tally: &mut Tally) -> Result<(), String> {
     if files.is_empty() {
         return Err("bench-configs holds no workload".to_owned());
     }
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |what: &str| wanted.is_empty() || wanted.iter().any(|name| what.contains(name));
     for file in &files {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        tally.judge(&format!("{name}: flows, is checked, and gets its verdict"), workload(&scratch, &name, file));
+        let what = format!("{name}: flows, is checked, and gets its verdict");
+        if is_wanted(&what) {
+            tally.judge(&what, workload(&scratch, &name, file));
+        }
     }
-    tally.judge("a comparison of five runs each has a verdict, and diff and report read it", comparison(&scratch));
-    tally.judge("what a restarted broker used is what both of its processes used", restarted(&scratch));
-    tally.judge("a restart that comes after the end is missed, and said to be", restarted_too_late(&scratch));
-    tally.judge("Ctrl-C leaves a partial report that says so", interrupted(&scratch));
-    tally.judge("mounts, images and processes are gone after Ctrl-C", nothing_stays(&scratch));
+    for (what, test) in TESTS.iter().filter(|(what, _)| is_wanted(what)) {
+        tally.judge(what, test(&scratch));
+    }
     Ok(())
 }
+
+type Test = fn(&Path) -> Result<(), String>;
+
+const TESTS: &[(&str, Test)] = &[
+    ("a comparison of five runs each has a verdict, and diff and report read it", comparison),
+    ("what a restarted broker used is what both of its processes used", restarted),
+    ("a restart that comes after the end is missed, and said to be", restarted_too_late),
+    ("Ctrl-C leaves a partial report that says so", interrupted),
+    ("mounts, images and processes are gone after Ctrl-C", nothing_stays),
+];
 
 /// One node for a file: what runs on it is Ringlog, one copy, whatever targets the file names itself.
 fn workload(scratch: &Path, name: &str, file: &Path) -> Result<(), String> {
     let results = scratch.join(name);
-    let file = &for_seconds(scratch, file)?;
-    let output = bench(scratch, &results, &["run", &file.display().to_string(), "--target", "ringlog:rf=1"])?;
+    let text = for_seconds(file)?;
+    let copy = scratch.join(file.file_name().unwrap_or_default());
+    fs::write(&copy, &text).map_err(|e| e.to_string())?;
+    // A backlog's run ends once it is drained.
+    let duration = if text.contains("backlog_bytes") { "20s" } else { DURATION };
+    let file = copy.display().to_string();
+    let output = bench(scratch, &results, &["run", &file, "--target", "ringlog:rf=1"], duration)?;
     // 6: a verdict that is not met is an answer too.
     if !matches!(output.status.code(), Some(0 | 6)) {
         return Err(told(&output));
@@ -75,7 +96,7 @@ fn workload(scratch: &Path, name: &str, file: &Path) -> Result<(), String> {
     }
     for target in targets {
         let label = target["label"].as_str().unwrap_or_default();
-        folder::check_target(target).map_err(|why| format!("{label}: {why}"))?;
+        folder::check_target(target, &text).map_err(|why| format!("{label}: {why}"))?;
     }
     folder.check_page()?;
     folder.check_series()?;
@@ -83,26 +104,25 @@ fn workload(scratch: &Path, name: &str, file: &Path) -> Result<(), String> {
 }
 
 /// What would not happen before a run of seconds is over, a backlog of the file's own size and its faults, happens within it.
-fn for_seconds(scratch: &Path, file: &Path) -> Result<PathBuf, String> {
+fn for_seconds(file: &Path) -> Result<String, String> {
     let text = fs::read_to_string(file).map_err(|e| e.to_string())?;
     let soon = |line: &str| match line.split_once(" = ").unwrap_or_default().0 {
-        "backlog_bytes" => "backlog_bytes = 500_000".to_owned(),
+        "backlog_bytes" => "backlog_bytes = 60_000_000".to_owned(),
         "at_s" => "at_s = 1".to_owned(),
         "down_s" => "down_s = 0.3".to_owned(),
         _ => line.to_owned(),
     };
-    let copy = scratch.join(file.file_name().unwrap_or_default());
-    fs::write(&copy, text.lines().map(soon).collect::<Vec<_>>().join("\n")).map_err(|e| e.to_string())?;
-    Ok(copy)
+    Ok(text.lines().map(soon).collect::<Vec<_>>().join("\n"))
 }
 
 fn comparison(scratch: &Path) -> Result<(), String> {
     let file = scratch.join("short.toml");
-    let text = "name = \"short\"\nwarmup_s = 0.2\nduration_s = 0.5\n[load]\nrate = 500\n[topics]\npartitions = 2\n";
+    let text = "name = \"short\"\nwarmup_s = 0\nduration_s = 1.2\n[load]\nrate = 500\n[topics]\npartitions = 2\n";
     fs::write(&file, text).map_err(|e| e.to_string())?;
     let results = scratch.join("comparison");
-    let file = file.display().to_string();
-    let arguments = ["compare", "ringlog", "ringlog:ringlog.log.append.backend=inline", &file, "-o", "json"];
+    let (file, limits) = (file.display().to_string(), limits_file(scratch)?.display().to_string());
+    let arguments =
+        ["compare", "ringlog", "ringlog:ringlog.log.append.backend=inline", &file, "-o", "json", "--limits", &limits];
     let output = spawn(scratch, &results, &arguments, false)?;
     if !output.status.success() {
         return Err(told(&output));
@@ -129,6 +149,11 @@ fn comparison(scratch: &Path) -> Result<(), String> {
         return Err(format!("not taken in turn: {a:?} {b:?}"));
     }
     folder.check_page()?;
+    let reached = folder.runs(0)[0]["limits"].as_array().map_or(0, Vec::len);
+    if reached < 3 {
+        return Err(format!("{reached} limits beside a run on a disk and a network that were measured"));
+    }
+    found_out(&folder)?;
     let path = folder.path.display().to_string();
     let diff = plain(&["bench", "diff", &path, &path, "--strict", "-o", "json"])?;
     let difference: serde_json::Value = serde_json::from_slice(&diff.stdout).map_err(|e| format!("diff: {e}"))?;
@@ -144,6 +169,66 @@ fn comparison(scratch: &Path) -> Result<(), String> {
     }
     let both = plain(&["bench", "report", &path, &path, "--to", &page.display().to_string()])?;
     if both.status.success() { Ok(()) } else { Err(told(&both)) }
+}
+
+/// A page that is not its summary's does not pass: the judge of pages is one.
+fn found_out(folder: &Folder) -> Result<(), String> {
+    for field in
+        ["/produce_latency/p99_us", "/produce_latency/max_us", "/end_to_end_latency/p99_us", "/runs/0/limits/0/percent"]
+    {
+        let mut forged = folder.clone();
+        let value = forged.summary.pointer_mut(&format!("/targets/1{field}")).ok_or_else(|| format!("no {field}"))?;
+        *value = (value.as_u64().unwrap_or_default() * 2 + 100).into();
+        if field.starts_with("/runs") {
+            // Its share lies between those of its runs.
+            for run in 1..5 {
+                forged.summary["targets"][1]["runs"][run]["limits"][0]["percent"] = 1_000_000.into();
+            }
+        }
+        if forged.check_page().is_ok() {
+            return Err(format!("a page that says something else of {field} passes"));
+        }
+    }
+    for mark in ["stroke=\"var(--series-1)\"", "ringlog.log.append.backend=inline</td>", "no targets"] {
+        let forged = Folder { page: folder.page.replace(mark, ""), ..folder.clone() };
+        if forged.page == folder.page || forged.check_page().is_ok() {
+            return Err(format!("a page without `{mark}` passes"));
+        }
+    }
+    Ok(())
+}
+
+/// What `bench disk` and `bench net` would have left: a disk of 100 MB a second under the work folder, and a loopback.
+fn limits_file(scratch: &Path) -> Result<PathBuf, String> {
+    let second = Transfer::new(100_000_000, Duration::from_secs(1));
+    let measured_at = "2026-01-01T00:00:00Z".to_owned();
+    let mut limits = Limits::of_this_machine();
+    limits.disks.push(Disk {
+        measured_at: measured_at.clone(),
+        place: Storage::look(scratch),
+        write: second,
+        sync_by_size: vec![SyncStep {
+            write_bytes: 4096,
+            batch: 1,
+            files: 1,
+            syncs_per_s: 1000,
+            writes_per_s: 1000,
+            latency: Latency::default(),
+        }],
+        sync_by_batch: Vec::new(),
+        sync_by_files: Vec::new(),
+    });
+    limits.networks.push(Network {
+        measured_at,
+        peer: "loopback".to_owned(),
+        connections: 1,
+        sent: second,
+        received: second,
+        round_trip: Latency::default(),
+    });
+    let path = scratch.join("limits.json");
+    limits.write(&path).map_err(|e| e.to_string())?;
+    Ok(path)
 }
 
 fn restarted(scratch: &Path) -> Result<(), String> {
@@ -178,7 +263,7 @@ fn restarted(scratch: &Path) -> Result<(), String> {
 fn restarted_too_late(scratch: &Path) -> Result<(), String> {
     let file = scratch.join("restarted.toml").display().to_string();
     let results = scratch.join("too-late");
-    let output = bench(scratch, &results, &["run", &file, "--target", "ringlog"])?;
+    let output = bench(scratch, &results, &["run", &file, "--target", "ringlog"], DURATION)?;
     let folder = Folder::only(&results)?;
     let run = folder.runs(0).first().ok_or("no run")?;
     if run["verdict"]["verdict"] != "not proven" || run["broker"]["processes"] != 1 || output.status.code() != Some(6) {
@@ -249,9 +334,9 @@ fn loop_devices() -> usize {
     all.filter(|entry| entry.file_name().to_str().is_some_and(attached)).count()
 }
 
-fn bench(scratch: &Path, results: &Path, arguments: &[&str]) -> Result<Output, String> {
+fn bench(scratch: &Path, results: &Path, arguments: &[&str], duration: &str) -> Result<Output, String> {
     let mut all = arguments.to_vec();
-    all.extend(["--duration", DURATION, "--warmup", WARMUP, "--kafka-warmup", "0"]);
+    all.extend(["--duration", duration, "--warmup", WARMUP, "--kafka-warmup", "0"]);
     spawn(scratch, results, &all, false)
 }
 
