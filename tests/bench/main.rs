@@ -61,6 +61,14 @@ fn run(tally: &mut Tally) -> Result<(), String> {
     for (what, test) in TESTS.iter().filter(|(what, _)| is_wanted(what)) {
         tally.judge(what, test(&scratch));
     }
+    for kind in ["ext4", "xfs"] {
+        let what = format!("a node on an {kind} of the bench's own is measured there, and nothing of it stays");
+        match is_wanted(&what).then(|| cannot_mount(kind)) {
+            None => {}
+            Some(Some(why)) => tally.skip(&what, &why, 1),
+            Some(None) => tally.judge(&what, on_file_system(&scratch, kind)),
+        }
+    }
     Ok(())
 }
 
@@ -326,6 +334,55 @@ fn nothing_stays(scratch: &Path) -> Result<(), String> {
         String::from_utf8_lossy(&line).contains(&format!("log.dirs={work_text}"))
     });
     if alive { Err("its node still runs".to_owned()) } else { Ok(()) }
+}
+
+/// Why this machine has no such file system to give, if it has not.
+fn cannot_mount(kind: &str) -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("mounting takes root".to_owned());
+    }
+    if !Path::new("/dev/loop-control").exists() {
+        return Some("there are no loop devices on this machine".to_owned());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    let missing = [format!("mkfs.{kind}"), "losetup".to_owned()].into_iter().find(|program| !is_there(program));
+    missing.map(|program| format!("no {program} on this machine"))
+}
+
+/// The driver makes an image, mounts it, runs a node in it, and takes it all away again.
+fn on_file_system(scratch: &Path, kind: &str) -> Result<(), String> {
+    let file = scratch.join("durable.toml");
+    let text =
+        "name = \"durable\"\nwarmup_s = 0\nduration_s = 1.2\n[topics]\ndurability = \"durable\"\n[load]\nrate = 200\n";
+    fs::write(&file, text).map_err(|e| e.to_string())?;
+    let (results, work) = (scratch.join(kind), scratch.join(format!("{kind}-work")));
+    fs::create_dir_all(&work).map_err(|e| e.to_string())?;
+    let before = loop_devices();
+    let (file, target, work_text) =
+        (file.display().to_string(), format!("ringlog:fs={kind}"), work.display().to_string());
+    let output = spawn(scratch, &results, &["run", &file, "--target", &target, "--work", &work_text], false)?;
+    if !output.status.success() {
+        return Err(told(&output));
+    }
+    let folder = Folder::only(&results)?;
+    let (storage, run) = (&folder.summary["targets"][0]["storage"], folder.runs(0).first().ok_or("no run")?);
+    let is_loop = storage["device"].as_str().is_some_and(|device| device.starts_with("/dev/loop"));
+    let is_within = storage["path"].as_str().is_some_and(|path| path.starts_with(&work_text));
+    if storage["file_system"] != kind || !is_loop || !is_within {
+        return Err(format!("not on an {kind} of its own: {storage}"));
+    }
+    let written = run["broker"]["disk_write_bytes_per_s"].as_u64().unwrap_or_default();
+    if run["acked_messages"].as_u64().unwrap_or_default() == 0 || written == 0 || run["check"]["is_complete"] != true {
+        return Err(format!("nothing was written and read there: {written} bytes a second, {}", run["check"]));
+    }
+    folder.check_page()?;
+    let left = fs::read_dir(&work).map_err(|e| e.to_string())?.count();
+    let mounts = fs::read_to_string("/proc/self/mounts").map_err(|e| e.to_string())?;
+    if left != 0 || mounts.contains(&work_text) || loop_devices() != before {
+        return Err(format!("{left} left behind, {before} loop devices before and {} after", loop_devices()));
+    }
+    Ok(())
 }
 
 fn loop_devices() -> usize {
