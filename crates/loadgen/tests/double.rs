@@ -322,10 +322,17 @@ fn workload(load: &str) -> Workload {
 }
 
 fn drive(fault: Fault, load: &str) -> Outcome {
+    drive_with(fault, load, 1, 1)
+}
+
+fn drive_with(fault: Fault, load: &str, producers: u32, threads: usize) -> Outcome {
     let broker = Broker::start(fault);
     let bootstrap = format!("127.0.0.1:{}", broker.port);
-    let options = RunOptions { bootstrap, keep_samples: true, ..RunOptions::default() };
-    run(&workload(load), &options, &mut |_| {}).expect("an outcome")
+    let options =
+        RunOptions { bootstrap, keep_samples: true, producer_threads: Some(threads), ..RunOptions::default() };
+    let mut workload = workload(load);
+    workload.producers.count = producers;
+    run(&workload, &options, &mut |_| {}).expect("an outcome")
 }
 
 fn check(fault: Fault) -> SelfCheck {
@@ -479,11 +486,18 @@ fn an_altered_record_fails_the_run() {
 
 #[test]
 fn percentiles_are_those_of_the_sorted_samples() {
-    for load in ["rate = 3000\narrivals = \"poisson\"", "mode = \"closed\"\nconcurrency = 2"] {
-        let outcome = drive(Fault::Stall, load);
+    let poisson = "rate = 3000\narrivals = \"poisson\"";
+    for (load, producers, threads) in
+        [(poisson, 1, 1), ("mode = \"closed\"\nconcurrency = 2", 1, 1), (poisson, 4, 2), (poisson, 3, 3)]
+    {
+        let outcome = drive_with(Fault::Stall, load, producers, threads);
         let mut samples = outcome.samples.clone();
         samples.sort_unstable();
+        assert_eq!(outcome.generator.producer_threads as usize, threads);
+        // What all threads sent together: a histogram of one of them would have fewer.
         assert_eq!(samples.len() as u64, outcome.produce.len());
+        assert_eq!(outcome.produce.len(), outcome.offered.messages, "{load}: of {producers} producers");
+        assert_eq!(outcome.service.len(), outcome.produce.len());
         assert!(1000 < samples.len(), "{}", samples.len());
         for quantile in [0.0_f64, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0] {
             let rank = ((quantile * samples.len() as f64).ceil() as usize).max(1);
