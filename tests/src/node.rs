@@ -54,6 +54,11 @@ impl Node {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Where its HTTP listener is; only Ringlog has one.
+    pub fn http_address(&self) -> String {
+        format!("127.0.0.1:{}", self.port + 1)
+    }
+
     /// The folder that holds the partitions' folders.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.join("data")
@@ -110,7 +115,7 @@ impl Node {
         let own = [
             format!("listeners=PLAINTEXT://127.0.0.1:{}", self.port),
             format!("log.dirs={}", self.data_dir().display()),
-            format!("ringlog.http.listener=127.0.0.1:{}", self.port + 1),
+            format!("ringlog.http.listener={}", self.http_address()),
         ];
         for setting in own.iter().chain(&self.overrides) {
             command.arg("--override").arg(setting);
