@@ -68,7 +68,7 @@ const ANSWERS: &[Answers] = &[
     answers("group lag", "forms"),
     answers("group seek", "forms --to-latest --dry-run"),
     answers("group delete", "forms-{form} --yes").after("ringlog group seek forms-{form} --topic forms --to-earliest"),
-    answers("produce", "-t forms -l list").after("echo line > list"),
+    answers("produce", "-t forms -l list-{form}").after("echo line > list-{form}"),
     answers("consume", "-t forms -e"),
     answers("config get", "topic forms retention.ms"),
     answers("config describe", "topic forms --all"),
