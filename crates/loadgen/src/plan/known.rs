@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{Broker, Demand, Limit, Source, Term};
 use crate::limits::{Disk, Limits, Network};
 use crate::outcome::Knee;
+use crate::stats::median;
 use crate::suite::Suite;
 use crate::summary::{Run, Summary, TargetSummary};
 
@@ -104,7 +105,7 @@ impl Measured {
         let cells = summary.targets.iter().filter(is_same);
         let runs: Vec<&Run> = cells.flat_map(|cell| &cell.runs).filter(|run| 0 < run.acked_messages).collect();
         let cores = if target.cpus.is_empty() { f64::from(summary.machine.cpus) } else { target.cpus.len() as f64 };
-        let of = |value: &dyn Fn(&Run) -> Option<f64>| median(runs.iter().filter_map(|run| value(run)).collect());
+        let of = |value: &dyn Fn(&Run) -> Option<f64>| median_of(runs.iter().filter_map(|run| value(run)));
         let topics = Suite::topics(&summary.workload.toml);
         Some(Self {
             cores,
@@ -160,15 +161,14 @@ impl CpuCost {
         let costs: Vec<Self> = costs.collect();
         let busiest = costs.iter().map(|cost| cost.busy).fold(0.0, f64::max);
         let of = |value: fn(&Self) -> f64| {
-            median(costs.iter().filter(|cost| busiest * BUSIEST_SHARE <= cost.busy).map(value).collect())
+            median_of(costs.iter().filter(|cost| busiest * BUSIEST_SHARE <= cost.busy).map(value))
         };
         Some(Self { ns_per_message: of(|cost| cost.ns_per_message)?, busy: of(|cost| cost.busy)? })
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+fn median_of(values: impl Iterator<Item = f64>) -> Option<f64> {
+    median(&values.collect::<Vec<_>>())
 }
 
 fn assumed(value: f64, why: &str) -> Limit {
@@ -407,7 +407,6 @@ mod tests {
         let summary = sample::summary(vec![sample::target("a", 3, 1)]);
         let measured = Measured::of(&summary).expect("runs");
         assert!(0.0 < measured.messages_per_s && 0.0 < measured.stored_bytes_per_message, "{measured:?}");
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
         let mut sweep = summary.clone();
         for run in &mut sweep.targets[0].runs {
             (run.knee_messages_per_s, run.steps) = (Some(4000), vec![step(2000, true), step(4000, true)]);
@@ -415,7 +414,6 @@ mod tests {
         assert_eq!(Measured::of(&sweep).expect("runs").knee_messages_per_s, None, "nobody saw where it ends");
         sweep.targets[0].runs.iter_mut().for_each(|run| run.steps.push(step(8000, false)));
         assert_eq!(Measured::of(&sweep).expect("runs").knee_messages_per_s, Some(4000.0));
-        assert_eq!(median(Vec::new()), None);
         let nobody = Summary { targets: Vec::new(), ..summary };
         assert_eq!(Measured::of(&nobody), None);
     }

@@ -671,7 +671,11 @@ fn time_chart(
 fn sweep_chart(rows: &[&Row<'_>]) -> String {
     let points = |row: &Row<'_>, run: usize| {
         let steps = row.target.runs[run].steps.iter();
-        steps.map(|step| (step.acked_messages_per_s as f64, step.latency_us.max(1) as f64)).collect()
+        let mut points: Vec<_> =
+            steps.map(|step| (step.acked_messages_per_s as f64, step.latency_us.max(1) as f64)).collect();
+        // They were tried in another order: up, then halving the gap.
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        points
     };
     let lines: Vec<Line> = rows.iter().flat_map(|row| row.lines(has_faint(rows), |run| points(row, run))).collect();
     draw(&Chart {

@@ -98,6 +98,23 @@ fn a_step_shows_whether_it_held_and_whether_the_generator_was_bound() {
     assert!(page_of(true).contains("<p>The generator's knee: 1,000 messages a second."));
 }
 
+fn chart_of<'a>(html: &'a str, title: &str) -> &'a str {
+    let from = html.find(&format!("aria-label=\"{title}\"")).expect("a chart");
+    &html[from..from + html[from..].find("</svg>").expect("its end")]
+}
+
+#[test]
+fn the_curve_of_a_sweep_is_by_rate_in_whatever_order_they_were_tried() {
+    let page_of = |rates: [u64; 4]| {
+        let mut summary = sample::summary(vec![sample::target("ringlog", 1, 1)]);
+        let step = |rate| StepSummary { acked_messages_per_s: rate, latency_us: rate * 10, ..StepSummary::default() };
+        summary.targets[0].runs[0].steps = rates.map(step).to_vec();
+        page(&[results(summary)])
+    };
+    let (tried, rising) = (page_of([1000, 4000, 2000, 3000]), page_of([1000, 2000, 3000, 4000]));
+    assert_eq!(chart_of(&tried, "Latency by rate"), chart_of(&rising, "Latency by rate"));
+}
+
 #[test]
 fn every_run_is_drawn_and_the_middle_one_is_strong() {
     let mut summary = sample::summary(vec![sample::target("ringlog", 3, 1)]);
@@ -107,10 +124,7 @@ fn every_run_is_drawn_and_the_middle_one_is_strong() {
     }
     let series = (0..3).flat_map(|run| series(&sample::outcome(1), 0, run)).collect();
     let html = page(&[Results { name: "r".to_owned(), summary, series }]);
-    let chart = |title: &str| {
-        let from = html.find(&format!("aria-label=\"{title}\"")).expect("a chart");
-        &html[from..from + html[from..].find("</svg>").expect("its end")]
-    };
+    let chart = |title| chart_of(&html, title);
     for title in ["Throughput over time", "Produce latency by percentile"] {
         let lines = chart(title).matches("var(--series-0)").count();
         let faint = chart(title).matches("opacity=\"0.55\" stroke=\"var(--series-0)\"").count();
