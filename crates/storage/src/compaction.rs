@@ -34,7 +34,9 @@ use types::{Now, Offset, Timestamp};
 use crate::config::LogConfig;
 use crate::file::{FileName, SegmentFileKind, SegmentId, Stage};
 use crate::index;
-use crate::log::{FolderChange, FolderStep, PartitionLog, SegmentInfo, Swap, SwapState};
+use crate::log::folder::{FolderChange, FolderStep};
+use crate::log::swap::{Swap, SwapState};
+use crate::log::{PartitionLog, SegmentInfo};
 use crate::segment::Segment;
 
 /// What compaction goes by.

@@ -2,9 +2,9 @@
 //! its effects with files, `sim` with a modelled disk.
 //!
 //! Read in this order: [`mod@file`] names what lies in a partition's folder; [`effect`] is how the log asks for work and is
-//! told of it; [`log`] is the partition log itself; [`read`] finds bytes and times in it; [`recovery`] opens it again
-//! after a stop, by the table drawn there; [`retention`] and [`compaction`] decide what may go. [`producers`] and
-//! [`epochs`] are the two tables a log carries; [`checkpoint`] is how they survive.
+//! told of it; [`log`] is the partition log itself, with a file for each of its acts; [`read`] finds bytes and times in
+//! it; [`recovery`] opens it again after a stop, by the table drawn there; [`retention`] and [`compaction`] decide what
+//! may go. [`producers`] and [`epochs`] are the two tables a log carries; [`checkpoint`] is how they survive.
 //!
 //! ```text
 //!  append_as_leader ─► queue ─► one gather in flight ─► Effect::Write ─► on_done ─► LogEvent::{Appended, EndMoved}
@@ -46,7 +46,8 @@ pub use config::{CleanupPolicy, LogConfig};
 pub use effect::{Effect, IoFault, IoFaultKind, LogEvent, OpId};
 pub use epochs::EpochEnd;
 pub use file::{FileName, SegmentFile, SegmentFileKind, SegmentId, Stage};
-pub use log::{Admission, AppendFault, Offsets, PartitionLog, SegmentInfo};
+pub use log::append::{Admission, AppendFault};
+pub use log::{Offsets, PartitionLog, SegmentInfo};
 pub use producers::ProducerInfo;
 pub use rate::Growth;
 pub use read::{FileScan, FoundTime, OutOfRange, ReadFault, ReadRange, ReadStep, Slice, TimeStep};

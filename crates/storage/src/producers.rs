@@ -20,7 +20,7 @@ use batch::BatchInfo;
 use types::limits::{PRODUCER_BATCHES_REMEMBERED, PRODUCERS_PER_PARTITION_MAX};
 use types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
-use crate::log::AppendFault;
+use crate::log::append::AppendFault;
 
 /// A producer as DescribeProducers shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,0 +1,85 @@
+//! What leaves the log: records below a log start that moves, segments taken out, and their files: marked `.deleted` once
+//! no checkpoint lists them, unlinked `file.delete.delay.ms` later.
+
+use types::{Now, Offset};
+
+use super::{PartitionLog, Purpose};
+use crate::effect::Effect;
+use crate::file::{FileName, SegmentFileKind, SegmentId, Stage};
+use crate::read::OutOfRange;
+
+impl PartitionLog {
+    /// Moves the log start to `to` (DeleteRecords); lower than the log start changes nothing. Readers below get
+    /// [`OutOfRange`] at once; `StartMoved` follows when that would survive a crash. Returns the log start.
+    ///
+    /// # Errors
+    /// `to` lies above what is visible.
+    pub fn delete_records(&mut self, now: Now, to: Offset) -> Result<Offset, OutOfRange> {
+        self.now = now;
+        if self.visible < to {
+            return Err(OutOfRange { asked: to, log_start: self.log_start, log_end: self.visible });
+        }
+        self.move_log_start(to);
+        Ok(self.log_start)
+    }
+
+    pub(crate) fn move_log_start(&mut self, to: Offset) {
+        if to <= self.log_start {
+            return;
+        }
+        assert!(to <= self.written);
+        self.log_start = to;
+        self.epochs.truncate_start(to);
+        self.mark_changed();
+        self.start_moved = Some((self.generation, to));
+    }
+
+    /// Takes segments out of the log: they are marked deleted once a checkpoint no longer lists them.
+    pub(crate) fn take_out(&mut self, ids: &[SegmentId]) {
+        if ids.is_empty() {
+            return;
+        }
+        self.layout += 1;
+        self.mark_changed();
+        let generation = self.generation;
+        let taken = self.segments.iter().filter(|segment| ids.contains(&segment.id) && segment.log_exists);
+        self.doomed.extend(taken.cloned().map(|segment| (generation, segment)));
+        self.segments.retain(|segment| !ids.contains(&segment.id));
+        self.tail.retain(|batch| !ids.contains(&batch.segment));
+        assert!(!self.segments.is_empty(), "the active segment is never taken out");
+    }
+
+    /// Marks files deleted that no checkpoint lists any more and no sync is at work on.
+    pub(super) fn retire_doomed(&mut self) {
+        let stored = self.generation_stored;
+        let busy: Vec<SegmentId> = self
+            .ops
+            .values()
+            .filter_map(|purpose| match purpose {
+                Purpose::Commit(step) | Purpose::Checkpoint(step) => step.segment(),
+                _ => None,
+            })
+            .collect();
+        let (due, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.doomed)
+            .into_iter()
+            .partition(|(generation, segment)| *generation <= stored && !busy.contains(&segment.id));
+        self.doomed = waiting;
+        for file in due.iter().flat_map(|(_, segment)| SegmentFileKind::ALL.map(|kind| segment.file(kind))) {
+            let op = self.op(Purpose::MarkDeleted(file));
+            self.effects.push_back(Effect::Rename { op, from: file, to: file.at(Stage::Deleted) });
+        }
+    }
+
+    /// Whether a `.cleaned` file is still being deleted: another compaction would write one of the same name.
+    pub(crate) fn sweeping_cleaned(&self) -> bool {
+        self.ops.values().any(|purpose| match purpose {
+            Purpose::Delete(FileName::Segment(file)) => file.stage == Stage::Cleaned,
+            _ => false,
+        })
+    }
+
+    pub(crate) fn delete_file(&mut self, file: FileName) {
+        let op = self.op(Purpose::Delete(file));
+        self.effects.push_back(Effect::Delete { op, file });
+    }
+}
