@@ -8,13 +8,8 @@
 //!    └──────── rewritten against the map, in groups ────┘
 //! ```
 //! [`plan`] decides whether and how far (pure). [`CompactionJob::run`] reads segments and writes `.cleaned` files (pure but
-//! for the folder it is given; a maintenance thread runs it). `finish_compaction` swaps, in this order, each step done
-//! before the next, so that a crash anywhere leaves either the old segments or the whole new one:
-//!
-//! 1. `.cleaned` → `.swap`, folder synced: from here on recovery finishes the swap.
-//! 2. the checkpoint lists the new segment in place of the old ones; readers move over (to the `.swap` name).
-//! 3. old files → `.deleted`;
-//! 4. `.swap` → live; folder synced. `.deleted` files go after `file.delete.delay.ms`.
+//! for the folder it is given; a maintenance thread runs it). `finish_compaction` has them put in place, so that a crash
+//! anywhere leaves either the old segments or the whole new one (the steps are drawn in `log/swap.rs`).
 //!
 //! Kept, whatever the map says: records at or above the dirty end; each producer's newest batch and the last batch of a
 //! group, without records if need be (sequence windows and the log end hold); tombstones until the delete horizon
@@ -34,8 +29,6 @@ use types::{Now, Offset, Timestamp};
 use crate::config::LogConfig;
 use crate::file::{FileName, SegmentFileKind, SegmentId, Stage};
 use crate::index;
-use crate::log::folder::{FolderChange, FolderStep};
-use crate::log::swap::{Swap, SwapState};
 use crate::log::{PartitionLog, SegmentInfo};
 use crate::segment::Segment;
 
@@ -429,7 +422,7 @@ impl PartitionLog {
     /// Whether a compaction of this log is under way.
     #[must_use]
     pub fn compacting(&self) -> bool {
-        self.compaction_running || self.swap.is_some() || !self.swaps_waiting.is_empty()
+        self.compaction_running || self.is_swapping()
     }
 
     /// How dirty the log is, whether or not it is due: `None` if it does not compact or nothing is dirty.
@@ -491,8 +484,8 @@ impl PartitionLog {
         })
     }
 
-    /// The job is over; what it made takes its place, step by step (see the module's head). A failed one is tried again
-    /// when the host asks the next time.
+    /// The job is over; what it made takes its place, step by step. A failed one is tried again when the host asks the
+    /// next time.
     pub fn finish_compaction(&mut self, now: Now, outcome: Result<CompactionOutcome, CompactionFault>) {
         self.now = now;
         self.compaction_running = false;
@@ -500,40 +493,13 @@ impl PartitionLog {
         if self.poisoned().is_some() || self.is_closing() {
             return;
         }
-        const KINDS: [SegmentFileKind; 3] =
-            [SegmentFileKind::Log, SegmentFileKind::OffsetIndex, SegmentFileKind::TimeIndex];
-        let mut unchanged = Vec::new();
-        for group in outcome.groups {
-            let id = group.segment.id;
-            let cleaned = KINDS.map(|kind| FileName::live(id, kind).at(Stage::Cleaned));
-            if !group.changed {
-                unchanged.extend(cleaned);
-                continue;
+        let (changed, unchanged): (Vec<_>, Vec<_>) = outcome.groups.into_iter().partition(|group| group.changed);
+        let cleaned = changed.into_iter().map(|group| (group.replaced, group.segment));
+        self.begin_swaps(cleaned.collect(), outcome.clean_offset);
+        for group in unchanged {
+            for kind in SegmentFileKind::CLEANED {
+                self.delete_file(FileName::live(group.segment.id, kind).at(Stage::Cleaned));
             }
-            let names = cleaned.map(|file| FolderStep::Rename(file, file.at(Stage::Swap)));
-            // The log's own name decides for recovery: it comes when the others are there.
-            let mut change = FolderChange::default();
-            change.stages.push_back(names[1..].to_vec());
-            change.stages.push_back(names[..1].to_vec());
-            change.stages.push_back(vec![FolderStep::SyncDir]);
-            self.swaps_waiting.push_back(Swap {
-                state: SwapState::AwaitingNames,
-                change,
-                replaced: group.replaced,
-                by: Some(group.segment),
-                clean_offset: self.clean_offset,
-            });
-        }
-        // Only when all groups are in place is everything below compacted.
-        match self.swaps_waiting.back_mut() {
-            Some(last) => last.clean_offset = outcome.clean_offset,
-            None => {
-                self.clean_offset = self.clean_offset.max(outcome.clean_offset);
-                self.mark_changed();
-            }
-        }
-        for file in unchanged {
-            self.delete_file(file);
         }
     }
 }

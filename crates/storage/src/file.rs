@@ -52,6 +52,9 @@ impl SegmentFileKind {
     /// Every kind, the log first.
     pub const ALL: [Self; 4] = [Self::Log, Self::OffsetIndex, Self::TimeIndex, Self::TxnIndex];
 
+    /// Those that compaction makes of a segment, the log first.
+    pub(crate) const CLEANED: [Self; 3] = [Self::Log, Self::OffsetIndex, Self::TimeIndex];
+
     const fn suffix(self) -> &'static str {
         match self {
             Self::Log => ".log",

@@ -32,7 +32,7 @@ pub(crate) mod append;
 mod checkpoint;
 mod delete;
 pub(crate) mod folder;
-pub(crate) mod swap;
+mod swap;
 mod sync;
 mod write;
 
@@ -44,7 +44,7 @@ use types::{LeaderEpoch, Now, Offset, Timestamp, TopicId, TopicPartition};
 use crate::config::LogConfig;
 use crate::effect::{Effect, IoFault, LogEvent, OpId};
 use crate::epochs::{EpochEnd, LeaderEpochs};
-use crate::file::{FileName, SegmentId, Stage};
+use crate::file::{FileName, SegmentId};
 use crate::index::IndexWindow;
 use crate::producers::{ProducerInfo, Producers};
 use crate::rate::AppendRate;
@@ -152,7 +152,7 @@ pub struct PartitionLog {
     pub(crate) clean_offset: Offset,
 
     leader_epoch: Option<LeaderEpoch>,
-    pub(crate) epochs: LeaderEpochs,
+    epochs: LeaderEpochs,
     pub(crate) producers: Producers,
     pub(crate) tail: VecDeque<TailBatch>,
 
@@ -190,8 +190,8 @@ pub struct PartitionLog {
     start_moved: Option<(u64, Offset)>,
 
     setup: Option<FolderChange>,
-    pub(crate) swap: Option<Swap>,
-    pub(crate) swaps_waiting: VecDeque<Swap>,
+    swap: Option<Swap>,
+    swaps_waiting: VecDeque<Swap>,
     /// A maintenance thread is cleaning.
     pub(crate) compaction_running: bool,
     /// Segments taken out, to be marked deleted once a checkpoint of this generation is stored. Until then a crash
@@ -314,57 +314,21 @@ impl PartitionLog {
         match purpose {
             Purpose::CreateLog(segment) => self.on_log_created(segment, result.map(|_| ())),
             Purpose::Gather => self.on_gather_done(result),
-            Purpose::Cut(file) => {
-                self.writing = Writing::Idle;
-                // Bytes that nobody may read are still in the file; writing after them would make them part of the log.
-                if let Err(fault) = result {
-                    self.poison(Some(file), fault);
-                }
-            }
-            Purpose::Metadata => {
-                if let Err(fault) = result {
-                    self.metadata_known = None;
-                    self.events
-                        .push_back(LogEvent::BackgroundFailed { file: Some(FileName::PartitionMetadata), fault });
-                }
-            }
+            Purpose::Cut(file) => self.on_cut(file, result),
+            Purpose::Metadata => self.on_metadata_written(result),
             Purpose::Commit(step) => self.on_commit_step(step, result),
             Purpose::Checkpoint(step) => self.on_checkpoint_step(step, result),
-            Purpose::Setup(file) => match result {
-                Ok(_) => {
-                    if let Some(setup) = &mut self.setup {
-                        setup.waiting -= 1;
-                    }
-                    self.advance_setup();
-                }
-                // What recovery found unfit to be read is still there.
-                Err(fault) => self.poison(Some(file), fault),
-            },
+            Purpose::Setup(file) => self.on_setup_step(file, result),
             Purpose::Swap(file) => self.on_swap_step(file, result),
-            Purpose::MarkDeleted(file) => match result {
-                Ok(_) => {
-                    let delay_ns = self.config.file_delete_delay_ms.saturating_mul(NS_PER_MS);
-                    self.deletions.push((now.monotonic_ns.saturating_add(delay_ns), file.at(Stage::Deleted)));
-                }
-                Err(fault) => self.events.push_back(LogEvent::BackgroundFailed { file: Some(file), fault }),
-            },
-            Purpose::Delete(file) => {
-                if let Err(fault) = result {
-                    self.events.push_back(LogEvent::BackgroundFailed { file: Some(file), fault });
-                }
-            }
+            Purpose::MarkDeleted(file) => self.on_marked_deleted(file, result),
+            Purpose::Delete(file) => self.on_deleted(file, result),
         }
     }
 
     /// Time has passed: `next_deadline_ns` or later.
     pub fn on_tick(&mut self, now: Now) {
         self.now = now;
-        let due: Vec<FileName> =
-            self.deletions.iter().filter(|(at, _)| *at <= now.monotonic_ns).map(|&(_, file)| file).collect();
-        self.deletions.retain(|(at, _)| now.monotonic_ns < *at);
-        for file in due {
-            self.delete_file(file);
-        }
+        self.delete_due();
         if self.producers_expire_ns <= now.monotonic_ns {
             self.producers.expire(now.wall, self.config.producer_id_expiration_ms);
             self.producers_expire_ns = now.monotonic_ns.saturating_add(PRODUCERS_EXPIRE_NS);
@@ -448,10 +412,7 @@ impl PartitionLog {
     }
 
     fn advance_close(&mut self) {
-        let idle = matches!(self.writing, Writing::Idle)
-            && self.queue.is_empty()
-            && self.swap.is_none()
-            && self.swaps_waiting.is_empty();
+        let idle = matches!(self.writing, Writing::Idle) && self.queue.is_empty() && !self.is_swapping();
         if !self.closing || self.closed || !idle || self.checkpoint.is_some() || self.checkpoint_retry_ns.is_some() {
             return;
         }
@@ -612,7 +573,7 @@ impl PartitionLog {
         &mut self.segments[last]
     }
 
-    pub(crate) fn segment_mut(&mut self, id: SegmentId) -> Option<&mut Segment> {
+    fn segment_mut(&mut self, id: SegmentId) -> Option<&mut Segment> {
         let at = self.segments.binary_search_by_key(&id, |segment| segment.id).ok()?;
         self.segments.get_mut(at)
     }

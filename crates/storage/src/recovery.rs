@@ -214,7 +214,6 @@ pub fn recover(
         tail: VecDeque::new(),
         segments: VecDeque::new(),
         done: RecoveryProgress { bytes_done: 0, bytes_total: 0 },
-        change: FolderChange::default(),
         deletes: Vec::new(),
         renames: Vec::new(),
         truncates: Vec::new(),
@@ -238,7 +237,6 @@ struct Recovery<'a, D> {
     tail: VecDeque<TailBatch>,
     segments: VecDeque<Segment>,
     done: RecoveryProgress,
-    change: FolderChange,
     deletes: Vec<FolderStep>,
     renames: Vec<FolderStep>,
     truncates: Vec<FolderStep>,
@@ -772,12 +770,11 @@ impl<D: Dir> Recovery<'_, D> {
             [std::mem::take(&mut self.deletes), std::mem::take(&mut self.renames), std::mem::take(&mut self.truncates)]
                 .into_iter()
                 .filter(|stage| !stage.is_empty())
-                .collect::<VecDeque<_>>();
+                .collect::<Vec<_>>();
         let folder_changed = !stages.is_empty();
         if folder_changed {
-            stages.push_back(vec![FolderStep::SyncDir]);
+            stages.push(vec![FolderStep::SyncDir]);
         }
-        self.change.stages = stages;
 
         let recovery_point = if known.facts.is_empty() { first.min(end) } else { known.recovery_point.min(end) };
         let clean = known.clean
@@ -801,7 +798,7 @@ impl<D: Dir> Recovery<'_, D> {
             producers: self.producers,
             epochs: self.epochs,
             tail: self.tail,
-            setup: self.change,
+            setup: FolderChange::new(stages),
             dirty_bytes: self.dirty_bytes,
             changed: !clean && !nothing,
             metadata_known,

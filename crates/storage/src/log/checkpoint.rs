@@ -5,7 +5,6 @@ use bytes::Bytes;
 use types::limits::RECOVERY_POINT_AGE_MS_MAX;
 use types::{Offset, Timestamp};
 
-use super::swap::SwapState;
 use super::sync::SyncStep;
 use super::{NS_PER_MS, PartitionLog, Purpose};
 use crate::checkpoint::{BatchFacts, Checkpoint, ProducerFacts};
@@ -42,7 +41,7 @@ pub(super) struct CheckpointJob {
 
 impl PartitionLog {
     /// Something changed that a checkpoint must make lasting soon.
-    pub(crate) fn mark_changed(&mut self) {
+    pub(super) fn mark_changed(&mut self) {
         self.generation += 1;
         self.changed = true;
         self.checkpoint_wanted = true;
@@ -103,27 +102,12 @@ impl PartitionLog {
     }
 
     fn checkpoint_content(&self, closing: bool) -> Checkpoint {
-        // A swap under way is written as done: from here on recovery finishes it.
-        let mut segments = Vec::with_capacity(self.segments.len());
-        let swap = self.swap.as_ref().filter(|swap| matches!(swap.state, SwapState::AwaitingCheckpoint(_)));
-        for segment in &self.segments {
-            match swap {
-                Some(swap) if swap.replaced.contains(&segment.id) => {
-                    if let Some(by) = &swap.by
-                        && swap.replaced.first() == Some(&segment.id)
-                    {
-                        segments.push(by.facts());
-                    }
-                }
-                _ => segments.push(segment.facts()),
-            }
-        }
         Checkpoint {
             clean: closing,
             log_start: self.log_start.value(),
             recovery_point: self.written.value(),
             clean_offset: self.clean_offset.value(),
-            segments,
+            segments: self.segments_to_list(),
             epochs: self.epochs.entries().iter().map(|(epoch, start)| (epoch.value(), start.value())).collect(),
             producers: self
                 .producers

@@ -3,8 +3,8 @@
 
 use types::{Now, Offset};
 
-use super::{PartitionLog, Purpose};
-use crate::effect::Effect;
+use super::{NS_PER_MS, PartitionLog, Purpose};
+use crate::effect::{Effect, IoFault, LogEvent};
 use crate::file::{FileName, SegmentFileKind, SegmentId, Stage};
 use crate::read::OutOfRange;
 
@@ -78,8 +78,37 @@ impl PartitionLog {
         })
     }
 
+    pub(super) fn on_marked_deleted(&mut self, file: FileName, result: Result<usize, IoFault>) {
+        match result {
+            Ok(_) => self.delete_later(file.at(Stage::Deleted)),
+            Err(fault) => self.events.push_back(LogEvent::BackgroundFailed { file: Some(file), fault }),
+        }
+    }
+
+    /// `file` is marked: it is unlinked `file.delete.delay.ms` from now.
+    pub(super) fn delete_later(&mut self, file: FileName) {
+        let delay_ns = self.config.file_delete_delay_ms.saturating_mul(NS_PER_MS);
+        self.deletions.push((self.now.monotonic_ns.saturating_add(delay_ns), file));
+    }
+
+    /// Unlinks the marked files whose time has come.
+    pub(super) fn delete_due(&mut self) {
+        let now_ns = self.now.monotonic_ns;
+        let due: Vec<FileName> = self.deletions.iter().filter(|(at, _)| *at <= now_ns).map(|&(_, file)| file).collect();
+        self.deletions.retain(|(at, _)| now_ns < *at);
+        for file in due {
+            self.delete_file(file);
+        }
+    }
+
     pub(crate) fn delete_file(&mut self, file: FileName) {
         let op = self.op(Purpose::Delete(file));
         self.effects.push_back(Effect::Delete { op, file });
+    }
+
+    pub(super) fn on_deleted(&mut self, file: FileName, result: Result<usize, IoFault>) {
+        if let Err(fault) = result {
+            self.events.push_back(LogEvent::BackgroundFailed { file: Some(file), fault });
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{PartitionLog, Purpose};
-use crate::effect::{Effect, LogEvent};
+use crate::effect::{Effect, IoFault, LogEvent};
 use crate::file::FileName;
 
 /// One step of an ordered change of the folder.
@@ -18,13 +18,22 @@ pub(crate) enum FolderStep {
 /// Ordered changes: the steps of a stage run at once, a stage begins when the one before it is done.
 #[derive(Default)]
 pub(crate) struct FolderChange {
-    pub stages: VecDeque<Vec<FolderStep>>,
-    pub(super) waiting: u32,
+    stages: VecDeque<Vec<FolderStep>>,
+    /// Steps of the stage that began last which are not done.
+    waiting: u32,
 }
 
 impl FolderChange {
-    pub(crate) fn is_done(&self) -> bool {
+    pub(crate) fn new(stages: impl Into<VecDeque<Vec<FolderStep>>>) -> Self {
+        Self { stages: stages.into(), waiting: 0 }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
         self.waiting == 0 && self.stages.is_empty()
+    }
+
+    pub(super) fn on_step_done(&mut self) {
+        self.waiting -= 1;
     }
 }
 
@@ -39,6 +48,20 @@ impl PartitionLog {
         self.setup = Some(setup);
     }
 
+    pub(super) fn on_setup_step(&mut self, file: FileName, result: Result<usize, IoFault>) {
+        match result {
+            Ok(_) => {
+                if let Some(setup) = &mut self.setup {
+                    setup.on_step_done();
+                }
+                self.advance_setup();
+            }
+            // What recovery found unfit to be read is still there.
+            Err(fault) => self.poison(Some(file), fault),
+        }
+    }
+
+    /// Orders the next stage of `change`, unless one is under way.
     pub(super) fn order_folder_stage(&mut self, change: &mut FolderChange, purpose: fn(FileName) -> Purpose) {
         if change.waiting != 0 {
             return;

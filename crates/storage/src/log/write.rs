@@ -157,6 +157,13 @@ impl PartitionLog {
         }
     }
 
+    pub(super) fn on_metadata_written(&mut self, result: Result<usize, IoFault>) {
+        if let Err(fault) = result {
+            self.metadata_known = None;
+            self.events.push_back(LogEvent::BackgroundFailed { file: Some(FileName::PartitionMetadata), fault });
+        }
+    }
+
     pub(super) fn on_gather_done(&mut self, result: Result<usize, IoFault>) {
         let Writing::AwaitingWrite(gather) = std::mem::replace(&mut self.writing, Writing::Idle) else {
             return;
@@ -173,6 +180,14 @@ impl PartitionLog {
             // The host has tried to go on: the space ran out without an error number.
             Ok(_) => self.fail_appends(file, IoFault::DISK_FULL),
             Err(fault) => self.fail_appends(file, fault),
+        }
+    }
+
+    pub(super) fn on_cut(&mut self, file: FileName, result: Result<usize, IoFault>) {
+        self.writing = Writing::Idle;
+        // Bytes that nobody may read are still in the file; writing after them would make them part of the log.
+        if let Err(fault) = result {
+            self.poison(Some(file), fault);
         }
     }
 
