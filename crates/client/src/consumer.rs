@@ -14,7 +14,8 @@ use wire::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use wire::fetch_response::{FetchResponse, PartitionData};
 use wire::{ApiKey, Records};
 
-use crate::admin::{Admin, OffsetAt};
+use crate::admin::Admin;
+use crate::admin::records::OffsetAt;
 use crate::cluster::Client;
 use crate::connection::Connection;
 use crate::error::ClientError;

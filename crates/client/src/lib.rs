@@ -34,10 +34,8 @@ mod admin;
 mod cluster;
 mod connection;
 mod consumer;
-mod describe;
 mod error;
 mod group;
-mod many;
 mod membership;
 pub mod partitioner;
 mod producer;
@@ -45,16 +43,19 @@ mod producer;
 // What signatures here are made of.
 pub use batch::{BatchInfo, Codec, RecordView, TimestampType};
 
-pub use admin::{
-    Admin, CommittedOffset, ConfigChange, ConfigEntry, ConfigResource, ConfigSynonym, CreatedTopic, FoundOffset, Group,
-    GroupMember, Log, LogDir, NewTopic, OffsetAt, ResourceKind,
-};
+pub use admin::Admin;
+pub use admin::cluster::{ClusterBroker, ElectableReplicas, Quorum, QuorumReplica};
+pub use admin::committed::CommittedOffset;
+pub use admin::configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSynonym, ResourceKind};
+pub use admin::groups::{Group, GroupMember};
+pub use admin::log_dirs::{Log, LogDir};
+pub use admin::many::{GROUP_DEAD, GroupOffsets};
+pub use admin::records::{FoundOffset, OffsetAt};
+pub use admin::topics::{CreatedTopic, NewTopic};
 pub use cluster::{Client, ClientConfig, Cluster, CoordinatorKind, Node, Partition, Topic};
 pub use connection::{Calling, Connection, ConnectionConfig, Pending};
 pub use consumer::{Consumed, Consumer, ConsumerConfig, Fetched, FetchedRecord, Isolation, StartOffset, decode, visit};
-pub use describe::{ClusterBroker, ElectableReplicas, Quorum, QuorumReplica};
 pub use error::ClientError;
-pub use many::{GROUP_DEAD, GroupOffsets};
 pub use membership::GroupConfig;
 pub use partitioner::Partitioner;
 pub use producer::{Acks, Delivered, Delivery, Producer, ProducerConfig, Record};

@@ -9,7 +9,7 @@ use wire::describe_quorum_request::{DescribeQuorumRequest, PartitionData, TopicD
 use wire::describe_quorum_response::ReplicaState;
 use wire::describe_topic_partitions_request::{Cursor, DescribeTopicPartitionsRequest, TopicRequest};
 
-use crate::admin::Admin;
+use super::Admin;
 use crate::error::ClientError;
 
 /// The partition that the metadata quorum replicates.

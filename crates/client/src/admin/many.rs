@@ -19,7 +19,10 @@ use wire::describe_groups_request::DescribeGroupsRequest;
 use wire::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use wire::offset_fetch_request::{OffsetFetchRequest, OffsetFetchRequestGroup};
 
-use crate::admin::{Admin, CommittedOffset, Group, GroupMember, OFFSETS_VERSION_MAX, ResourceKind};
+use super::Admin;
+use super::committed::{CommittedOffset, OFFSETS_VERSION_MAX};
+use super::configs::ResourceKind;
+use super::groups::{Group, GroupMember};
 use crate::cluster::CoordinatorKind;
 use crate::consumer::{Fetched, Isolation, decode};
 use crate::error::ClientError;
