@@ -24,7 +24,7 @@ use crate::invariants::{self, Invariant};
 use crate::rng::Rng;
 use crate::scenario::{Drawn, Scenario};
 use crate::trace::Trace;
-use crate::world::{Checked, violation};
+use crate::violation::{Checked, Violation, violation};
 
 const NODE: NodeId = NodeId::new(1);
 const TOPICS: usize = 5;
@@ -61,11 +61,11 @@ impl ConfigRules for AnyConfig {
 /// Why work did not come to its end.
 enum Cut {
     Down(Stop),
-    Broken(crate::world::Violation),
+    Broken(Violation),
 }
 
-impl From<crate::world::Violation> for Cut {
-    fn from(broken: crate::world::Violation) -> Self {
+impl From<Violation> for Cut {
+    fn from(broken: Violation) -> Self {
         Self::Broken(broken)
     }
 }

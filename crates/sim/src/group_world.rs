@@ -31,7 +31,7 @@ use crate::invariants::{self, Invariant};
 use crate::rng::Rng;
 use crate::scenario::{Drawn, Scenario};
 use crate::trace::Trace;
-use crate::world::{Checked, Violation, violation};
+use crate::violation::{Checked, Violation, violation};
 
 const MS: u64 = 1_000_000;
 const GROUPS: [&str; 3] = ["orders", "bills", "reader"];

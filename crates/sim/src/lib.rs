@@ -20,6 +20,7 @@ pub mod invariants;
 pub mod rng;
 pub mod scenario;
 pub mod trace;
+pub mod violation;
 pub mod world;
 
 use controller_world::ControllerWorld;
@@ -27,7 +28,8 @@ use faults::Tally;
 use group_world::GroupWorld;
 use scenario::{Hosts, Scenario};
 use trace::Trace;
-use world::{Violation, World};
+use violation::Violation;
+use world::World;
 
 /// What a run came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
