@@ -376,6 +376,14 @@ fn on_file_system(scratch: &Path, kind: &str) -> Result<(), String> {
     if run["acked_messages"].as_u64().unwrap_or_default() == 0 || written == 0 || run["check"]["is_complete"] != true {
         return Err(format!("nothing was written and read there: {written} bytes a second, {}", run["check"]));
     }
+    // Who may mount may count. The kernel sees each fsync of the node's through io_uring, and those of its small files.
+    let per_s = |value: &serde_json::Value| value.as_u64().unwrap_or_default();
+    let limits = run["limits"].as_array().ok_or("no limits")?;
+    let told = limits.iter().find(|limit| limit["limit"] == "disk_sync").map_or(0, |limit| per_s(&limit["used_per_s"]));
+    let (calls, syncs) = (per_s(&run["broker"]["system_calls_per_s"]), per_s(&run["broker"]["file_syncs_per_s"]));
+    if calls == 0 || told == 0 || syncs * 10 < told * 8 {
+        return Err(format!("{calls} system calls and {syncs} syncs a second; the node counts {told} syncs"));
+    }
     folder.check_page()?;
     let left = fs::read_dir(&work).map_err(|e| e.to_string())?.count();
     let mounts = fs::read_to_string("/proc/self/mounts").map_err(|e| e.to_string())?;

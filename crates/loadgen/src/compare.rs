@@ -10,6 +10,7 @@ type Metric = (&'static str, bool, fn(&Run) -> Option<u64>);
 const METRICS: &[Metric] = &[
     ("cpu_ns_per_request", false, |run| Some(run.broker.as_ref()?.cpu_ns_per_request)),
     ("cpu_us_per_mib", false, |run| Some(run.broker.as_ref()?.cpu_us_per_mib)),
+    ("system_calls_per_thousand_requests", false, |run| run.broker.as_ref()?.system_calls_per_thousand_requests),
     // What was due before and is acked now is a debt paid, not a higher rate.
     ("acked_messages_per_s", true, |run| Some(run.acked_messages_per_s.min(run.offered_messages_per_s))),
     ("produce_p50_us", false, |run| Some(run.produce_latency.p50_us)),
@@ -115,6 +116,6 @@ mod tests {
         let fewer = compare(&a, &b);
         assert_eq!(fewer[0].comparison.verdict, Verdict::TooFewRuns);
         a.runs[1].broker = None;
-        assert_eq!(compare(&a, &b).len(), METRICS.len() - 3);
+        assert_eq!(compare(&a, &b).len(), METRICS.len() - 4);
     }
 }

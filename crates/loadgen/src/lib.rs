@@ -37,6 +37,7 @@ pub mod suite;
 pub mod summary;
 mod tally;
 mod template;
+mod tracepoints;
 pub mod verdict;
 mod watch;
 mod worker;

@@ -375,6 +375,11 @@ pub struct BrokerUse {
     pub switches_voluntary: u64,
     /// Context switches forced on threads.
     pub switches_forced: u64,
+    /// System calls of all threads; `None` where this user may not count them.
+    pub system_calls: Option<u64>,
+    /// Files synced, whoever asked for it: fsync and its kin, `O_DSYNC`, io_uring. As far as their file systems tell:
+    /// ext4, XFS, btrfs and F2FS do.
+    pub file_syncs: Option<u64>,
     /// Calls of read(2) and its kind, `syscr`.
     pub read_calls: Option<u64>,
     /// Calls of write(2) and its kind, `syscw`.

@@ -14,11 +14,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::driver::{Place, System, TargetSpec};
+use crate::driver::{Place, TargetSpec};
 use crate::limits::{DURABLE_ACK_MS, Disk, Limits, Network};
 use crate::machine::Storage;
 use crate::outcome::{BrokerUse, Outcome};
 use crate::summary::LimitReached;
+use crate::tracepoints::tells_of_syncs;
 use crate::workload::Durability;
 
 /// Ringlog's histogram of fsyncs: those that replies waited for, and those of its writeback threads.
@@ -93,12 +94,26 @@ impl Beside<'_> {
         written.map(|bytes| bytes as f64).ok_or_else(|| "the kernel shows the process's io to its user only".to_owned())
     }
 
+    /// As the nodes count them, or else the kernel.
     fn synced(&self, brokers: &[BrokerUse]) -> Used {
-        counted(brokers, SYNCS).ok_or_else(|| match self.spec.system {
-            System::Kafka => "Kafka tells of its fsyncs by JMX only".to_owned(),
-            System::Ringlog => "its /metrics did not answer".to_owned(),
-            System::Broker(_) => "fsyncs are counted by a Ringlog whose /metrics are named by --broker-http".to_owned(),
-        })
+        if brokers.is_empty() {
+            return Err("the brokers' processes are not known; name them with --broker-pid".to_owned());
+        }
+        if let Some(syncs) = counted(brokers, SYNCS) {
+            return Ok(syncs);
+        }
+        let unknown = |dir: &&Path| Some(Storage::look(dir).file_system).filter(|name| !tells_of_syncs(name));
+        let by_kernel: Option<u64> = brokers.iter().map(|broker| broker.file_syncs).sum();
+        match (by_kernel, self.dirs.iter().find_map(unknown)) {
+            (Some(0), Some(file_system)) => Err(format!(
+                "nobody tells of its fsyncs: it has no metrics, and {file_system} has no tracepoint for them"
+            )),
+            (Some(syncs), _) => Ok(syncs as f64),
+            (None, _) => {
+                Err("nobody tells of its fsyncs: it has no metrics, and the kernel lets only root or CAP_PERFMON count"
+                    .to_owned())
+            }
+        }
     }
 
     /// The disks under the nodes' directories, each once.
@@ -300,9 +315,32 @@ mod tests {
         foreign.brokers.clear();
         let rows = rows(Some(&limits), ("kafka", &["."]), &foreign);
         let whys: Vec<&str> = rows.iter().filter_map(|row| row.empty.as_deref()).collect();
-        for (why, needle) in whys.iter().zip(["--broker-pid", "JMX", "bench net", "bench net"]) {
+        for (why, needle) in whys.iter().zip(["--broker-pid", "--broker-pid", "bench net", "bench net"]) {
             assert!(why.contains(needle), "{whys:?}");
         }
+    }
+
+    #[test]
+    fn the_kernel_counts_the_fsyncs_of_a_node_without_metrics() {
+        let mut outcome = outcome();
+        outcome.brokers[0].metrics.clear();
+        // A thousand of 4,000 in ten seconds are another node's.
+        outcome.brokers.push(BrokerUse { file_syncs: Some(1_000), ..BrokerUse::default() });
+        let limits = Limits::of_this_machine();
+        let synced = |outcome: &Outcome, dir| {
+            let rows = rows(Some(&limits), ("kafka", &[dir]), outcome);
+            let row = named(&rows, "disk_sync");
+            (row.used_per_s, row.empty.clone().unwrap_or_default())
+        };
+        assert_eq!(synced(&outcome, ".").0, Some(500));
+        // Memory is never synced, so that none counted says nothing.
+        outcome.brokers.iter_mut().for_each(|broker| broker.file_syncs = Some(0));
+        assert_eq!(synced(&outcome, ".").0, tells_of_syncs(&Storage::look(Path::new(".")).file_system).then_some(0));
+        let (used, why) = synced(&outcome, "/dev/shm");
+        assert!(used.is_none() && why.contains("tmpfs has no tracepoint"), "{used:?}: {why}");
+        outcome.brokers[1].file_syncs = None;
+        let (used, why) = synced(&outcome, ".");
+        assert!(used.is_none() && why.contains("CAP_PERFMON"), "{used:?}: {why}");
     }
 
     #[test]

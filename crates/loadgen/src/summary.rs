@@ -214,6 +214,12 @@ pub struct BrokerSummary {
     pub rss_bytes_max: u64,
     pub switches_voluntary_per_s: u64,
     pub switches_forced_per_s: u64,
+    #[serde(default)]
+    pub system_calls_per_s: Option<u64>,
+    #[serde(default)]
+    pub system_calls_per_thousand_requests: Option<u64>,
+    #[serde(default)]
+    pub file_syncs_per_s: Option<u64>,
     pub read_calls_per_s: Option<u64>,
     pub write_calls_per_s: Option<u64>,
     pub disk_read_bytes_per_s: Option<u64>,
@@ -606,6 +612,7 @@ impl BrokerSummary {
         let cpu: Duration = brokers.iter().map(|broker| broker.cpu).sum();
         let per = |count: u64| whole(cpu.as_nanos() as f64 / count.max(1) as f64);
         let acked_mib = outcome.acked.bytes as f64 / f64::from(1 << 20);
+        let system_calls = brokers.iter().map(|broker| broker.system_calls).sum::<Option<u64>>();
         let disk_write = brokers.iter().map(|broker| broker.disk_write_bytes).sum::<Option<u64>>();
         let bytes_per_s = |counted: Option<f64>| counted.map(|bytes| per_s(whole(bytes), outcome.measured));
         Some(Self {
@@ -618,6 +625,10 @@ impl BrokerSummary {
             rss_bytes_max: sum(|broker| broker.rss_bytes_max),
             switches_voluntary_per_s: per_s(sum(|broker| broker.switches_voluntary), outcome.measured),
             switches_forced_per_s: per_s(sum(|broker| broker.switches_forced), outcome.measured),
+            system_calls_per_s: sum_known(|broker| broker.system_calls),
+            system_calls_per_thousand_requests: system_calls
+                .map(|calls| whole(calls as f64 / outcome.batches.requests.max(1) as f64 * 1000.0)),
+            file_syncs_per_s: sum_known(|broker| broker.file_syncs),
             read_calls_per_s: sum_known(|broker| broker.read_calls),
             write_calls_per_s: sum_known(|broker| broker.write_calls),
             disk_read_bytes_per_s: sum_known(|broker| broker.disk_read_bytes),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::unistd::Pid;
 
 use crate::outcome::BrokerUse;
+use crate::tracepoints::{Counted, Tracepoints};
 
 const HTTP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Of a `/metrics` answer; a node with ten thousand partitions stays below it.
@@ -25,6 +26,8 @@ struct Watched {
     /// The last of them is the present one.
     pids: Vec<i32>,
     http: Option<String>,
+    /// Of the present one. `None`: the kernel does not let them be counted.
+    tracepoints: Option<Tracepoints>,
     /// What those used that have ended.
     ended: Sample,
     /// The present one when it was last seen.
@@ -36,7 +39,14 @@ impl BrokerProcess {
     /// A broker whose process has this id, and whose `/metrics` are at this `host:port`.
     #[must_use]
     pub fn new(pid: i32, http: Option<String>) -> Self {
-        let watched = Watched { pids: vec![pid], http, ended: Sample::default(), present: None, rss_bytes_max: 0 };
+        let watched = Watched {
+            pids: vec![pid],
+            http,
+            tracepoints: Tracepoints::of(pid).ok(),
+            ended: Sample { counted: Some(Counted::default()), ..Sample::default() },
+            present: None,
+            rss_bytes_max: 0,
+        };
         Self(Arc::new(Mutex::new(watched)))
     }
 
@@ -61,6 +71,7 @@ impl BrokerProcess {
         let watched = &mut *self.lock();
         watched.ended.add(watched.present.take().unwrap_or_default());
         watched.pids.push(pid);
+        watched.tracepoints = Tracepoints::of(pid).ok();
     }
 
     /// CPU of all processes so far, and memory of the present one; `None` when none was ever seen.
@@ -85,7 +96,8 @@ impl BrokerProcess {
         // A node that stalls answers late: others may look meanwhile.
         let seen = look_closely(pid, http.as_deref());
         let watched = &mut *self.lock();
-        if let Some(seen) = seen.filter(|_| pid == watched.pid()) {
+        if let Some(mut seen) = seen.filter(|_| pid == watched.pid()) {
+            seen.counted = watched.tracepoints.as_mut().and_then(|tracepoints| tracepoints.read().ok());
             watched.rss_bytes_max = watched.rss_bytes_max.max(seen.rss_bytes);
             watched.present = Some(seen);
         }
@@ -127,6 +139,7 @@ pub(crate) struct Sample {
     pub(crate) rss_bytes: u64,
     switches_voluntary: u64,
     switches_forced: u64,
+    counted: Option<Counted>,
     io: BTreeMap<String, u64>,
     metrics: BTreeMap<String, f64>,
 }
@@ -138,6 +151,7 @@ impl Sample {
         self.rss_bytes = next.rss_bytes;
         self.switches_voluntary += next.switches_voluntary;
         self.switches_forced += next.switches_forced;
+        self.counted = self.counted.zip(next.counted).map(|(counted, next)| counted + next);
         for (name, value) in next.io {
             *self.io.entry(name).or_default() += value;
         }
@@ -183,6 +197,7 @@ fn field(status: &str, name: &str) -> Option<u64> {
 
 /// What lies between two looks at one broker.
 fn between(pids: Vec<i32>, from: &Sample, to: &Sample, rss_bytes_max: u64) -> BrokerUse {
+    let counted = to.counted.zip(from.counted).map(|(to, from)| to - from);
     let io = |name: &str| Some(to.io.get(name)?.saturating_sub(*from.io.get(name)?));
     let moved = |(name, value): (&String, &f64)| {
         let difference = value - from.metrics.get(name).copied().unwrap_or(0.0);
@@ -197,6 +212,8 @@ fn between(pids: Vec<i32>, from: &Sample, to: &Sample, rss_bytes_max: u64) -> Br
         rss_bytes_max: rss_bytes_max.max(to.rss_bytes),
         switches_voluntary: to.switches_voluntary.saturating_sub(from.switches_voluntary),
         switches_forced: to.switches_forced.saturating_sub(from.switches_forced),
+        system_calls: counted.map(|counted| counted.system_calls),
+        file_syncs: counted.map(|counted| counted.file_syncs),
         read_calls: io("syscr"),
         write_calls: io("syscw"),
         disk_read_bytes: io("read_bytes"),

@@ -205,9 +205,9 @@ pub(crate) fn table(outcome: &Outcome) -> String {
         fact(
             "calls",
             format!(
-                "{} to read and {} to write a second, {} context switches",
-                counted(used.read_calls_per_s, count),
-                counted(used.write_calls_per_s, count),
+                "{} system calls a second, {} a request; {} context switches a second",
+                counted(used.system_calls_per_s, count),
+                counted(used.system_calls_per_thousand_requests, |calls| format!("{:.2}", calls as f64 / 1000.0)),
                 count(used.switches_voluntary_per_s + used.switches_forced_per_s)
             ),
         );

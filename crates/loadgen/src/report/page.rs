@@ -347,6 +347,7 @@ fn metric_name(metric: &str) -> &str {
         "produce_p99_9_us" => "produce p99.9",
         "end_to_end_p99_us" => "end to end p99",
         "rss_bytes_max" => "memory",
+        "system_calls_per_thousand_requests" => "system calls, 1,000 requests",
         other => other,
     }
 }
@@ -1097,7 +1098,7 @@ fn brokers(out: &mut String, rows: &[Row<'_>]) {
     }
     out.push_str(
         "<h2>What the brokers used</h2>\n<div class=\"scroll\"><table class=\"brokers\"><thead><tr><th>target</th><th>CPU</th><th>CPU<br>a MiB</th>\
-         <th>memory</th><th>reading<br>calls/s</th><th>writing<br>calls/s</th><th>context<br>switches/s</th><th>read<br>from disk</th>\
+         <th>memory</th><th>system<br>calls/s</th><th>system calls<br>a request</th><th>context<br>switches/s</th><th>read<br>from disk</th>\
          <th>written<br>to disk</th><th>of each<br>byte acked</th><th>network<br>in</th><th>network<br>out</th></tr></thead><tbody>\n",
     );
     for row in watched {
@@ -1109,8 +1110,8 @@ fn brokers(out: &mut String, rows: &[Row<'_>]) {
         cell(out, of(|used| Some(used.cpu_percent)).map(|percent| format!("{} %", three(percent))), None);
         cell(out, of(|used| Some(used.cpu_us_per_mib)).map(duration_text), None);
         cell(out, of(|used| Some(used.rss_bytes_max)).map(bytes), None);
-        cell(out, of(|used| used.read_calls_per_s).map(count), None);
-        cell(out, of(|used| used.write_calls_per_s).map(count), None);
+        cell(out, of(|used| used.system_calls_per_s).map(count), None);
+        cell(out, of(|used| used.system_calls_per_thousand_requests).map(|calls| three(calls / 1000.0)), None);
         cell(out, of(|used| Some(used.switches_voluntary_per_s + used.switches_forced_per_s)).map(count), None);
         cell(out, per_s(of(|used| used.disk_read_bytes_per_s)), None);
         cell(out, per_s(of(|used| used.disk_write_bytes_per_s)), None);
@@ -1120,8 +1121,8 @@ fn brokers(out: &mut String, rows: &[Row<'_>]) {
         out.push_str("</tr>\n");
     }
     out.push_str(
-        "</tbody></table></div>\n<p class=\"note\">Medians of the runs, all processes of a target together; 100 % is one core. Calls are those that the kernel counts \
-         by process: io_uring's are not among them. Of each byte acked: bytes written to disks over bytes of batches acked. Network: as the node \
+        "</tbody></table></div>\n<p class=\"note\">Medians of the runs, all processes of a target together; 100 % is one core. System calls: all of them, over produce \
+         requests, where root or <code>CAP_PERFMON</code> may count. Of each byte acked: bytes written to disks over bytes of batches acked. Network: as the node \
          counts it.</p>\n",
     );
 }

@@ -98,6 +98,8 @@ pub(crate) fn outcome(cost: u64) -> Outcome {
         rss_bytes_max: (40 << 20) * cost,
         switches_voluntary: 30_000 * cost,
         switches_forced: 100,
+        system_calls: Some(150_000 * cost),
+        file_syncs: Some(4_000),
         read_calls: Some(20_000),
         write_calls: Some(20_000),
         disk_read_bytes: Some(0),
