@@ -151,7 +151,7 @@ pub async fn start(spec: &TargetSpec, tools: &Tools) -> Result<Running, StartErr
 
 fn folder(tools: &Tools, spec: &TargetSpec) -> Result<PathBuf, StartError> {
     let name: String =
-        spec.label().chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+        spec.label().chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).take(80).collect();
     let told = |error: std::io::Error| {
         StartError::Failed(format!("cannot make a folder in {}: {error}", tools.work.display()))
     };

@@ -60,13 +60,16 @@ impl Prepared {
     pub fn make(place: &Place, work: &Path, name: &str) -> Result<Self, PlaceError> {
         let home = work.join(name);
         let failed = |what: String| move |error: io::Error| PlaceError::Failed(format!("{what}: {error}"));
-        let mut prepared = Self { dirs: vec![home.clone()], mounted: None, image: None };
+        let mut prepared = Self { dirs: Vec::new(), mounted: None, image: None };
         if let Place::Directories(given) = place {
-            prepared.dirs = given.iter().map(|dir| dir.join(format!("ringlog-bench-{name}"))).collect();
+            for dir in given {
+                let own = own_folder(dir).map_err(failed(format!("cannot make a folder in {}", dir.display())))?;
+                prepared.dirs.push(own);
+            }
+            return Ok(prepared);
         }
-        for dir in &prepared.dirs {
-            fs::create_dir_all(dir).map_err(failed(format!("cannot make {}", dir.display())))?;
-        }
+        fs::create_dir_all(&home).map_err(failed(format!("cannot make {}", home.display())))?;
+        prepared.dirs.push(home.clone());
         match place {
             Place::Here | Place::Directories(_) => {}
             Place::Tmpfs => prepared.mount_tmpfs(&home)?,
@@ -120,6 +123,20 @@ impl Prepared {
         mounted.map_err(|error| refused(kind, error))?;
         self.mounted = Some(home.to_path_buf());
         detached.map(|_| ())
+    }
+}
+
+/// A folder in `given` that nobody else has: several targets of one session may lie in the same directory, and so may what
+/// a session left that was killed.
+fn own_folder(given: &Path) -> io::Result<PathBuf> {
+    fs::create_dir_all(given)?;
+    let mut number = 1;
+    loop {
+        let own = given.join(format!("ringlog-bench-{}-{number}", std::process::id()));
+        match fs::create_dir(&own) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            made => return made.map(|()| own),
+        }
     }
 }
 
@@ -200,8 +217,14 @@ mod tests {
         let prepared = Prepared::make(&Place::Directories(given.clone()), &work, "one").expect("folders");
         assert_eq!(prepared.dirs.len(), 2);
         assert!(prepared.dirs.iter().all(|dir| dir.is_dir()));
+        // Another target in the same directories has neither the first one's folders nor takes them away.
+        let other = Prepared::make(&Place::Directories(given.clone()), &work, "two").expect("folders");
+        assert!(other.dirs.iter().all(|dir| dir.is_dir() && !prepared.dirs.contains(dir)), "{other:?}");
+        drop(other);
+        assert!(prepared.dirs.iter().all(|dir| dir.is_dir()));
         drop(prepared);
-        // What was given stays.
+        // What was given stays, and nothing in it.
+        assert!(given.iter().all(|dir| fs::read_dir(dir).expect("listed").next().is_none()));
         assert!(given.iter().all(|dir| dir.is_dir()));
         fs::remove_dir_all(&work).expect("removed");
     }

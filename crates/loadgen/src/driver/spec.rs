@@ -125,7 +125,10 @@ impl TargetSpec {
             Place::Ext4 => words.push("ext4".to_owned()),
             Place::Xfs => words.push("xfs".to_owned()),
             Place::Tmpfs => words.push("tmpfs".to_owned()),
-            Place::Directories(dirs) => words.push(format!("{} directories", dirs.len())),
+            Place::Directories(dirs) => {
+                let dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+                words.push(dirs.join("+"));
+            }
         }
         words.extend(self.replication_factor.map(|factor| format!("RF {factor}")));
         words.extend(self.durability.map(|mode| mode.word().to_owned()));
@@ -257,7 +260,7 @@ mod tests {
             ("ringlog", "ringlog"),
             ("ringlog:fs=xfs,durability=durable,cpus=0", "ringlog xfs durable"),
             ("kafka:nodes=3,rf=3,durability=interval", "kafka 3 nodes RF 3 interval"),
-            ("ringlog:fs=/data/a+/data/b", "ringlog 2 directories"),
+            ("ringlog:fs=/data/a+/data/b", "ringlog /data/a+/data/b"),
             ("ringlog:ringlog.log.append.backend=inline", "ringlog ringlog.log.append.backend=inline"),
             ("127.0.0.1:9092+broker2:9093", "127.0.0.1:9092+broker2:9093"),
         ] {
