@@ -280,7 +280,7 @@ pub(crate) struct PlanAnswer {
     moved_by: &'static str,
     /// Partitions of each topic.
     partitions_per_topic: u64,
-    /// Why not fewer: `rate` or `consumers`.
+    /// Why not fewer: `rate`, `consumers`, or `brokers`, which each have a share.
     partitions_for: &'static str,
     /// Copies of partitions that a broker holds.
     replicas_per_broker: u64,
@@ -404,6 +404,7 @@ impl PlanAnswer {
             partitions_for: match plan.partitions_for {
                 PartitionsFor::Rate => "rate",
                 PartitionsFor::Consumers => "consumers",
+                PartitionsFor::Brokers => "brokers",
             },
             replicas_per_broker: plan.replicas_per_broker,
             peak_messages_per_s: plan.peak_messages_per_s as u64,

@@ -9,7 +9,8 @@
 //!                       network in   B·N / (R·s)            and arrives R times: once from a producer, R-1 times from a leader
 //!                       network out  B·N / ((R-1+F)·s)      and leaves R-1 times to followers, F times to consumers
 //!                       CPU          B·C / R
-//! partitions ≥ max(peak rate / rate of one partition, consumers that are to work at once)
+//! partitions ≥ max(peak rate / rate of one partition, consumers that are to work at once), and so many that their replicas
+//!              share the brokers out: two replicas cannot use ten brokers' disks
 //! lag is safe while, per partition, messages < min(retention.bytes / s, retention.ms · rate)
 //! ```
 //! Example: R = 3, F = 2, s = 1,000, D = 500 MB/s, N = 1 GB/s, C = 600,000/s, and three brokers: 500,000 by the disks,
@@ -208,6 +209,8 @@ pub enum PartitionsFor {
     Rate,
     /// Consumers that work at once.
     Consumers,
+    /// A share for every broker.
+    Brokers,
 }
 
 /// The answer.
@@ -264,6 +267,17 @@ pub enum Refusal {
         /// How many.
         count: f64,
         /// The bound.
+        max: f64,
+    },
+    /// However many brokers and partitions there are, each replica lies on one broker.
+    #[error(
+        "each replica of a partition keeps {bytes:.0} bytes, and a broker has room for {max:.0}: give it larger disks, or \
+         lower segment.bytes and retention.bytes"
+    )]
+    Replica {
+        /// What retention lets it grow to, with ever so many partitions.
+        bytes: f64,
+        /// Of a broker's disks, at the utilization asked for.
         max: f64,
     },
 }
@@ -332,6 +346,48 @@ impl Demand {
         // The active segment is never taken, and an expired one goes only whole.
         Some(kept + self.segment_bytes as f64)
     }
+
+    fn replicas(&self, partitions_per_topic: u64) -> f64 {
+        self.topics as f64 * partitions_per_topic as f64 * f64::from(self.replication_factor)
+    }
+
+    /// Bytes kept in all, replicas included; `None` without a bound.
+    fn stored_bytes(&self, partitions_per_topic: u64) -> Option<f64> {
+        Some(self.replica_bytes(partitions_per_topic)? * self.replicas(partitions_per_topic))
+    }
+
+    /// What a replica keeps shrinks with more partitions, but not below what is kept of each whatever its rate.
+    fn check_replica(&self, broker: &Broker) -> Result<(), Refusal> {
+        let of_each = match (self.retention_s, self.retention_bytes) {
+            (None, None) => return Ok(()),
+            (None, Some(bytes)) => bytes as f64,
+            (Some(_), _) => 0.0,
+        };
+        let (bytes, max) = (of_each + self.segment_bytes as f64, broker.disk_bytes.value * self.utilization);
+        if bytes <= max { Ok(()) } else { Err(Refusal::Replica { bytes, max }) }
+    }
+
+    /// Partitions of a topic, at least so many, whose replicas can be shared out without asking more of a broker than it may
+    /// give.
+    ///
+    /// One topic, one copy, 86.4 brokers' bytes on 87 brokers: 87 partitions, each with a broker of its own. Of 88 one broker
+    /// would hold two, and twice what it has room for.
+    fn shared_out(&self, partitions_min: u64, needed: &Needed) -> u64 {
+        let fits = |partitions: &u64| {
+            let replicas = self.replicas(*partitions);
+            (replicas / needed.brokers).ceil() <= replicas / needed.full_brokers
+        };
+        // Of as many partitions as there are brokers, each broker gets the same number.
+        (partitions_min..).find(fits).unwrap_or(partitions_min)
+    }
+}
+
+/// How many brokers there must be.
+struct Needed {
+    brokers: f64,
+    why: BrokersFor,
+    /// How many brokers, each used as far as it may be, the rate and the storage fill; at most `brokers`.
+    full_brokers: f64,
 }
 
 /// Sizes a cluster.
@@ -344,31 +400,22 @@ pub fn plan(demand: &Demand, broker: &Broker) -> Result<Plan, Refusal> {
         check(name, limit.value, f64::MIN_POSITIVE, 1e18, "more than 0")?;
     }
     let peak = demand.peak();
-    let (partitions_per_topic, partitions_for) = partitions(demand, broker)?;
-    let stored = demand
-        .replica_bytes(partitions_per_topic)
-        .map(|bytes| bytes * demand.topics as f64 * partitions_per_topic as f64 * f64::from(demand.replication_factor));
-
-    // Each reason's own number of brokers; the largest counts.
-    let one = demand.terms(broker, 1.0)[0];
-    let by_rate = (peak / (one.messages_per_s * demand.utilization)).ceil().max(1.0);
-    let by_storage = stored.map_or(1.0, |bytes| (bytes / (broker.disk_bytes.value * demand.utilization)).ceil());
-    let by_replicas = f64::from(demand.replication_factor);
-    let (brokers, brokers_for) = if by_storage <= by_rate && by_replicas <= by_rate {
-        (by_rate, BrokersFor::Rate(one.term))
-    } else if by_replicas <= by_storage {
-        (by_storage, BrokersFor::Storage)
-    } else {
-        (by_replicas, BrokersFor::Replicas)
+    let (mut partitions_per_topic, mut partitions_for) = partitions(demand, broker)?;
+    demand.check_replica(broker)?;
+    // Partitions that are added for the brokers keep a segment more each, which may take more brokers again.
+    let (brokers, brokers_for) = loop {
+        let needed = needed(demand, broker, partitions_per_topic)?;
+        let shared_out = demand.shared_out(partitions_per_topic, &needed);
+        if shared_out == partitions_per_topic {
+            break (needed.brokers, needed.why);
+        }
+        (partitions_per_topic, partitions_for) = (shared_out, PartitionsFor::Brokers);
     };
-    if BROKERS_MAX < brokers {
-        return Err(Refusal::Absurd { what: "brokers", count: brokers, max: BROKERS_MAX });
-    }
+    let stored = demand.stored_bytes(partitions_per_topic);
 
     let terms = demand.terms(broker, brokers);
     let (r, s) = (f64::from(demand.replication_factor), demand.message_bytes);
-    let replicas = demand.topics as f64 * partitions_per_topic as f64 * r;
-    let replicas_per_broker = (replicas / brokers).ceil();
+    let replicas_per_broker = (demand.replicas(partitions_per_topic) / brokers).ceil();
     let written = peak * s * r / brokers;
     Ok(Plan {
         brokers: brokers as u64,
@@ -388,6 +435,27 @@ pub fn plan(demand: &Demand, broker: &Broker) -> Result<Plan, Refusal> {
             + replicas_per_broker * broker.partition_memory_bytes.value
             + written * demand.cached_s,
     })
+}
+
+/// Each reason's own number of brokers; the largest counts.
+fn needed(demand: &Demand, broker: &Broker, partitions_per_topic: u64) -> Result<Needed, Refusal> {
+    let one = demand.terms(broker, 1.0)[0];
+    let full_by_rate = demand.peak() / (one.messages_per_s * demand.utilization);
+    let room = broker.disk_bytes.value * demand.utilization;
+    let full_by_storage = demand.stored_bytes(partitions_per_topic).map_or(0.0, |bytes| bytes / room);
+    let (by_rate, by_storage) = (full_by_rate.ceil().max(1.0), full_by_storage.ceil());
+    let by_replicas = f64::from(demand.replication_factor);
+    let (brokers, why) = if by_storage <= by_rate && by_replicas <= by_rate {
+        (by_rate, BrokersFor::Rate(one.term))
+    } else if by_replicas <= by_storage {
+        (by_storage, BrokersFor::Storage)
+    } else {
+        (by_replicas, BrokersFor::Replicas)
+    };
+    if BROKERS_MAX < brokers {
+        return Err(Refusal::Absurd { what: "brokers", count: brokers, max: BROKERS_MAX });
+    }
+    Ok(Needed { brokers, why, full_brokers: full_by_rate.max(full_by_storage) })
 }
 
 fn partitions(demand: &Demand, broker: &Broker) -> Result<(u64, PartitionsFor), Refusal> {
@@ -635,6 +703,33 @@ mod tests {
         assert_eq!((found.partitions_per_topic, found.partitions_for), (4, PartitionsFor::Consumers));
         let one_topic = plan_of(&Demand { topics: 1, ..demand() });
         assert_eq!((one_topic.partitions_per_topic, one_topic.partitions_for), (6, PartitionsFor::Rate));
+    }
+
+    #[test]
+    fn every_broker_has_a_share_of_the_partitions() {
+        let plan_of = |demand: &Demand| plan(demand, &broker()).expect("a plan");
+        // 100,000/s · 1,000 B · 30 days = 259.2 TB of one copy: 26 brokers of 10 TB, which four partitions cannot fill.
+        let one_copy = Demand { topics: 1, replication_factor: 1, peak_factor: 1.0, ..demand() };
+        let found = plan_of(&Demand { retention_s: Some(30.0 * 86_400.0), ..one_copy });
+        assert_eq!((found.brokers, found.brokers_for), (26, BrokersFor::Storage));
+        assert_eq!((found.partitions_per_topic, found.partitions_for), (26, PartitionsFor::Brokers));
+        assert_eq!(found.replicas_per_broker, 1);
+        // A segment more of each partition is stored, too: 26 · 80 GB take another broker, and that another partition.
+        let segments = Demand { segment_bytes: 80_000_000_000, retention_s: Some(30.0 * 86_400.0), ..one_copy };
+        let found = plan_of(&segments);
+        assert_eq!((found.brokers, found.partitions_per_topic), (27, 27));
+        assert!(found.stored_bytes_per_broker.expect("bounded") <= 10e12, "{found:?}");
+        // Three copies of each partition on three brokers are shared out whatever their number is.
+        assert_eq!(plan_of(&Demand { topics: 1, consumers_max: 7, ..demand() }).partitions_per_topic, 7);
+    }
+
+    #[test]
+    fn a_replica_that_no_broker_can_hold_is_refused() {
+        let by_bytes = Demand { retention_s: None, retention_bytes: Some(11_000_000_000_000), ..demand() };
+        let error = plan(&by_bytes, &broker()).expect_err("10 TB a broker");
+        assert_eq!(error, Refusal::Replica { bytes: 11e12, max: 10e12 });
+        // With a time as well, more partitions keep less each.
+        assert!(plan(&Demand { retention_s: Some(86_400.0), ..by_bytes }, &broker()).is_ok());
     }
 
     #[test]
