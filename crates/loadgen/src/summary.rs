@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::{Machine, Storage};
 use crate::outcome::{
-    BrokerUse, FaultSeen, Knee, Lag, Latencies, Outcome, PartitionLag, Quantiles, is_failure, messages_failed,
+    BrokerUse, FaultSeen, Knee, Lag, Latencies, Outcome, PartitionLag, Quantiles, is_failure, messages_failed, quantile,
 };
 use crate::reached::{counted_in, counted_out};
 use crate::stats::{self, Comparison};
@@ -478,7 +478,7 @@ impl Latency {
         if latencies.is_empty() {
             return None;
         }
-        let at = |percentile: f64| latencies.value_at_quantile(percentile / 100.0);
+        let at = |percentile: f64| latencies.value_at_quantile(quantile(percentile));
         Some(Self {
             samples: latencies.len(),
             min_us: latencies.min(),
@@ -879,6 +879,20 @@ mod tests {
     use super::*;
     use crate::outcome::{Window, latencies};
     use crate::report::sample;
+
+    #[test]
+    fn a_percentile_is_the_same_wherever_it_is_shown() {
+        // 7,992 of 8,000 samples are not above p99.9; the next one is far away.
+        let mut samples = latencies();
+        samples.record_n(1000, 7992).expect("recorded");
+        samples.record_n(5000, 8).expect("recorded");
+        let written = Latency::of(&samples).expect("samples");
+        assert_eq!((written.p99_9_us, written.p99_99_us), (1000, samples.value_at_quantile(0.9999)));
+        assert_eq!(written.p99_9_us, Quantiles::of(&samples).p999_us);
+        for literal in [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999] {
+            assert_eq!(quantile(literal * 100.0), literal);
+        }
+    }
 
     #[test]
     fn what_was_not_measured_in_a_second_is_absent_and_not_zero() {

@@ -796,7 +796,7 @@ impl Check {
         let percentile = self.number("load.percentile", raw.percentile, 99.0, 1.0..=99.99);
         let latency_ms = self.number("load.latency_ms", raw.latency_ms, 50.0, 0.01..=600_000.0);
         let latency_max = Duration::from_secs_f64(latency_ms / 1000.0);
-        let quantile = percentile / 100.0;
+        let quantile = crate::outcome::quantile(percentile);
         let sweep = Sweep { rate_min, rate_max, rate_factor, arrivals, quantile, latency_max };
         if self.problems.is_empty() && LOAD_STEPS_MAX < sweep.rates().len() {
             self.wrong(format!(

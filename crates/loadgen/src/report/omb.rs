@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::outcome::{Latencies, Outcome, Quantiles, Window};
+use crate::outcome::{Latencies, Outcome, Quantiles, Window, quantile};
 
 /// The percentiles that its reports show, by the end of their fields' names.
 const PERCENTILES: [(&str, f64); 6] =
@@ -59,7 +59,7 @@ fn aggregate(fields: &mut Map<String, Value>, what: &str, latencies: &Latencies,
     let mut put = |name: String, value: Value| fields.insert(name, value);
     put(format!("aggregated{what}LatencyAvg"), json!(latencies.mean() / divisor));
     for (name, percentile) in PERCENTILES {
-        let value = latencies.value_at_quantile(percentile / 100.0) as f64 / divisor;
+        let value = latencies.value_at_quantile(quantile(percentile)) as f64 / divisor;
         put(format!("aggregated{what}Latency{name}"), json!(value));
     }
     put(format!("aggregated{what}LatencyMax"), json!(latencies.max() as f64 / divisor));
