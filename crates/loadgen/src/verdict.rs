@@ -20,7 +20,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{FaultSeen, Latencies, Outcome, Soak, messages_failed};
+use crate::outcome::{Backlog, FaultSeen, Latencies, Outcome, Soak, messages_failed};
+use crate::workload::Load;
 
 /// Growth of the lag that counts as none: this share of the messages acked.
 const LAG_GROWTH_SHARE_MAX: f64 = 0.01;
@@ -282,11 +283,16 @@ pub struct Verdict {
     pub notes: Vec<String>,
 }
 
-/// Holds an outcome against its workload's targets; `None` when there are none, it is no soak, and no faults were asked for.
+/// Holds an outcome against its workload's targets; `None` when there are none, it is neither a soak nor a backlog, and no
+/// faults were asked for.
 #[must_use]
 pub fn judge(outcome: &Outcome) -> Option<Verdict> {
     let targets = &outcome.workload.targets;
-    if targets.rows.is_empty() && outcome.soak.is_none() && outcome.faults.is_empty() {
+    let backlog_bytes = match outcome.workload.load {
+        Load::Backlog { bytes, .. } => Some(bytes),
+        _ => None,
+    };
+    if targets.rows.is_empty() && outcome.soak.is_none() && outcome.faults.is_empty() && backlog_bytes.is_none() {
         return None;
     }
     // A bound on latency that was kept under a hundredth of the load was kept at scale 1/100.
@@ -318,6 +324,10 @@ pub fn judge(outcome: &Outcome) -> Option<Verdict> {
         notes.push(said);
         met = met.worse(if unproven { Met::NotProven } else { Met::Full });
     }
+    if let Some(unproven) = backlog_bytes.and_then(|bytes| prove_drain(bytes, outcome.backlog.as_ref())) {
+        notes.push(unproven);
+        met = met.worse(Met::NotProven);
+    }
     for FaultSeen { fault, .. } in outcome.faults.iter().filter(|seen| seen.began.is_none()) {
         let (node, at_s) = (fault.node, fault.at.as_secs_f64());
         notes.push(format!(
@@ -342,6 +352,20 @@ fn prove(soak: &Soak) -> (bool, String) {
     match *partitions_rolled == 0 || *partitions_trimmed == 0 {
         true => (true, format!("not proven: {seen}; a longer run, smaller segments or a shorter retention show both")),
         false => (false, seen),
+    }
+}
+
+/// Why a backlog has not shown how it is drained; `None`: it has.
+fn prove_drain(bytes: u64, backlog: Option<&Backlog>) -> Option<String> {
+    match backlog {
+        None => Some(format!(
+            "not proven: {bytes} bytes were never unread, as the load ended before; a longer run, a higher rate or a smaller \
+             backlog_bytes shows the drain"
+        )),
+        Some(Backlog { drain: None, .. }) => {
+            Some("not proven: readers had not caught up when the load ended; a longer run shows the drain".to_owned())
+        }
+        Some(_) => None,
     }
 }
 
@@ -401,9 +425,35 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::outcome::{ClusterSeen, Count, Lag, TopicsSeen};
+    use crate::outcome::{ClusterSeen, Count, Lag, Quantiles, TopicsSeen};
     use crate::suite::{Fault, FaultKind};
     use crate::workload::Workload;
+
+    #[test]
+    fn a_backlog_that_was_not_drained_has_proven_nothing() {
+        let text = "name = \"t\"\n[load]\nmode = \"backlog\"\nrate = 1000\nbacklog_bytes = 5000000";
+        let mut outcome = Outcome::new(Workload::parse(text, Path::new(".")).expect("right"));
+        outcome.check.complete = true;
+        let never = judge(&outcome).expect("a backlog is judged without targets");
+        assert_eq!(never.met, Met::NotProven);
+        assert!(never.notes[0].contains("5000000 bytes were never unread"), "{:?}", never.notes);
+        let backlog = |drain| Backlog {
+            bytes: 5_000_000,
+            build: Duration::from_secs(5),
+            drain,
+            produce_before: Quantiles::default(),
+            produce_during: Quantiles::default(),
+        };
+        outcome.backlog = Some(backlog(None));
+        let unfinished = judge(&outcome).expect("judged");
+        assert!(
+            unfinished.met == Met::NotProven && unfinished.notes[0].contains("had not caught up"),
+            "{unfinished:?}"
+        );
+        outcome.backlog = Some(backlog(Some(Duration::from_secs(2))));
+        let drained = judge(&outcome).expect("judged");
+        assert!(drained.met == Met::Full && drained.notes.is_empty(), "{drained:?}");
+    }
 
     fn outcome(target: &str) -> Outcome {
         let text = format!(

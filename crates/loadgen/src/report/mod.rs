@@ -50,7 +50,13 @@ impl Results {
     /// # Errors
     /// Files that are missing, are none of ours, or are of a schema that this version does not know.
     pub fn read(folder: &Path) -> io::Result<Self> {
-        let summary = read_bounded(&folder.join(SUMMARY_FILE))?;
+        let summary = folder.join(SUMMARY_FILE);
+        if folder.is_dir() && !summary.exists() {
+            let why =
+                format!("{} has no {SUMMARY_FILE}: no results of `ringlog bench run` or `compare`", folder.display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
+        }
+        let summary = read_bounded(&summary)?;
         let told = |file: &str, why: String| io::Error::other(format!("{}: {why}", folder.join(file).display()));
         let version: Version = serde_json::from_str(&summary)
             .map_err(|error| told(SUMMARY_FILE, format!("{error}; is this a folder that `ringlog bench` wrote?")))?;
