@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use client::{Admin, Client, ClientConfig, ClientError, NewTopic, ResourceKind};
 use tokio::time::{Instant, sleep};
 use types::limits::LOAD_PARTITIONS_PER_REQUEST_MAX;
-use types::{PartitionIndex, ProducerEpoch, ProducerId, TopicId};
+use types::{ErrorCode, PartitionIndex, ProducerEpoch, ProducerId, TopicId};
 use wire::ApiKey;
 use wire::init_producer_id_request::InitProducerIdRequest;
 
@@ -61,6 +61,14 @@ pub enum RunError {
     /// Something was not ready in time.
     #[error("{0}")]
     Unready(String),
+    /// The topic that the workload names is not there.
+    #[error(
+        "there is no topic {0}. Make it (ringlog topic create), or leave topics.name out to have topics made for the run"
+    )]
+    Missing(String),
+    /// It was told to stop before the load began.
+    #[error("stopped before the load began")]
+    Stopped,
     /// This machine failed.
     #[error("the load generator failed: {0}")]
     Io(#[from] io::Error),
@@ -79,7 +87,7 @@ impl RunError {
         match self {
             Self::Client(error) => error.next_step(),
             Self::Unready(_) => Some("Look at the brokers' logs; the topics of the run are left as they are."),
-            Self::Refused(_) | Self::Io(_) => None,
+            Self::Refused(_) | Self::Missing(_) | Self::Stopped | Self::Io(_) => None,
         }
     }
 
@@ -126,10 +134,13 @@ async fn run_on_ground(
     let findings = look(workload, options, &admin, &cluster).await?;
     // One process may run several workloads in one second: the clock's nanoseconds tell their runs apart.
     let run = (now_ns() as u32).rotate_left(8) ^ std::process::id();
-    let names = make_topics(workload, run, &admin).await?;
+    let names = topic_names(workload, run);
     let mut seen = TopicsSeen::default();
     let outcome = async {
-        let (topics, leaders) = find_topics(workload, &names, &client).await?;
+        if workload.topics.existing.is_none() {
+            make_topics(workload, &names, options, &admin).await?;
+        }
+        let (topics, leaders) = find_topics(workload, &names, options, &client).await?;
         seen.count = topics.len() as u32;
         seen.partitions_min = topics.iter().map(|topic| topic.partitions).min().unwrap_or(0);
         if workload.targets.rows.iter().any(|target| target.row == Row::RetentionS) {
@@ -203,13 +214,25 @@ async fn look(
     Ok(findings)
 }
 
-async fn make_topics(workload: &Workload, run: u32, admin: &Admin) -> Result<Vec<String>, RunError> {
+/// The topic that the workload names, else those that are made for this run.
+fn topic_names(workload: &Workload, run: u32) -> Vec<String> {
+    let made = |number| format!("{}-{run:08x}-{number}", workload.name);
+    workload.topics.existing.clone().map_or_else(|| (0..workload.topics.count).map(made).collect(), |name| vec![name])
+}
+
+fn go_on(options: &RunOptions) -> Result<(), RunError> {
+    if options.stop.load(Ordering::Relaxed) { Err(RunError::Stopped) } else { Ok(()) }
+}
+
+async fn make_topics(
+    workload: &Workload,
+    names: &[String],
+    options: &RunOptions,
+    admin: &Admin,
+) -> Result<(), RunError> {
     let wanted = &workload.topics;
-    if let Some(name) = &wanted.existing {
-        return Ok(vec![name.clone()]);
-    }
-    let names: Vec<String> = (0..wanted.count).map(|number| format!("{}-{run:08x}-{number}", workload.name)).collect();
-    for name in &names {
+    for name in names {
+        go_on(options)?;
         let first = wanted.partitions.min(LOAD_PARTITIONS_PER_REQUEST_MAX);
         let topic = NewTopic {
             name: name.clone(),
@@ -225,13 +248,14 @@ async fn make_topics(workload: &Workload, run: u32, admin: &Admin) -> Result<Vec
             admin.create_partitions(name, made as i32, false).await?;
         }
     }
-    Ok(names)
+    Ok(())
 }
 
 /// Waits until every partition has a leader.
 async fn find_topics(
     workload: &Workload,
     names: &[String],
+    options: &RunOptions,
     client: &Client,
 ) -> Result<(Vec<Topic>, Leaders), RunError> {
     let began = Instant::now();
@@ -254,9 +278,15 @@ async fn find_topics(
                     )));
                 }
                 Ok(_) => {}
+                Err(error) if error.code() == Some(ErrorCode::UnknownTopicOrPartition) => {
+                    if workload.topics.existing.is_some() {
+                        return Err(RunError::Missing(name.clone()));
+                    }
+                }
                 Err(error) if error.is_retriable() => {}
                 Err(error) => return Err(error.into()),
             }
+            go_on(options)?;
             if TOPICS_READY < began.elapsed() {
                 let what = format!("topic {name} is not there {} s after it was made", TOPICS_READY.as_secs());
                 return Err(RunError::Unready(what));
@@ -265,6 +295,7 @@ async fn find_topics(
         }
     }
     loop {
+        go_on(options)?;
         let leaders = leaders_of(client, &topics, Vec::new()).await?;
         let without = leaders.of.iter().filter(|leader| leader.is_none()).count();
         if without == 0 {

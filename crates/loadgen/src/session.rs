@@ -19,6 +19,7 @@ use crate::options::RunOptions;
 use crate::outcome::{Ceiling, Latencies, Outcome, latencies};
 use crate::reached::Beside;
 use crate::results::{make_folder, write};
+use crate::run::RunError;
 use crate::suite::{Cell, Fault};
 use crate::summary::{
     Latency, Run, SCHEMA, SCHEMA_VERSION, SeriesLine, Summary, TargetSummary, WorkloadSummary, rfc3339, series,
@@ -71,8 +72,52 @@ pub struct Done {
     cells: usize,
 }
 
+/// Why a session ended before it had all results.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct Failed {
+    /// In words, with the target's name.
+    pub reason: String,
+    /// What kind of reason it is, for an exit code.
+    pub cause: Cause,
+}
+
+/// See [`Failed`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// No node answered: the same may succeed later.
+    Unreachable,
+    /// What was named is not there.
+    Missing,
+    /// All else.
+    Other,
+}
+
+impl Failed {
+    fn of(self, label: &str) -> Self {
+        Self { reason: format!("{label}: {}", self.reason), ..self }
+    }
+}
+
+impl From<String> for Failed {
+    fn from(reason: String) -> Self {
+        Self { reason, cause: Cause::Other }
+    }
+}
+
+impl From<RunError> for Failed {
+    fn from(error: RunError) -> Self {
+        let cause = match &error {
+            error if error.is_unreachable() => Cause::Unreachable,
+            RunError::Missing(_) => Cause::Missing,
+            _ => Cause::Other,
+        };
+        Self { reason: error.to_string(), cause }
+    }
+}
+
 /// Runs a workload against what the options name: [`crate::run()`], unless a test stands in for it.
-pub type Drive<'a> = dyn FnMut(&str, &Workload, &RunOptions) -> Result<Outcome, String> + 'a;
+pub type Drive<'a> = dyn FnMut(&str, &Workload, &RunOptions) -> Result<Outcome, Failed> + 'a;
 
 /// One window of a warm-up.
 const WARMUP_WINDOW: Duration = Duration::from_secs(5);
@@ -89,7 +134,7 @@ impl Session {
     /// # Errors
     /// A target that should run does not, a run cannot begin, or the folder cannot be written. What was measured before
     /// is in the folder.
-    pub fn run(&self, drive: &mut Drive<'_>, told: &mut dyn FnMut(&str)) -> Result<Done, String> {
+    pub fn run(&self, drive: &mut Drive<'_>, told: &mut dyn FnMut(&str)) -> Result<Done, Failed> {
         let began = SystemTime::now();
         let commit = commit();
         let fail = |error: std::io::Error| error.to_string();
@@ -101,6 +146,9 @@ impl Session {
         }
         let mut running = Vec::new();
         for (index, spec) in self.targets.iter().enumerate() {
+            if self.is_stopped() {
+                break;
+            }
             let rows = index * self.cells.len()..(index + 1) * self.cells.len();
             running.push(self.bring_up(spec, &self.label(index), &mut summary.targets[rows], drive, told)?);
         }
@@ -120,11 +168,11 @@ impl Session {
             .collect();
         for (place, (cell, run, target)) in turns.iter().copied().enumerate() {
             let row = target * self.cells.len() + cell;
-            let Some(up) = &mut running[target] else { continue };
-            if self.options.stop.load(Ordering::Relaxed) {
+            if self.is_stopped() {
                 done.summary.interrupted = Some(format!("stopped after {place} of {} runs", turns.len()));
                 break;
             }
+            let Some(up) = &mut running[target] else { continue };
             let label = done.summary.targets[row].label.clone();
             told(&format!("{label}: run {} of {}", run + 1, self.repeats));
             let workload = up.spec.workload(&self.cells[cell].workload);
@@ -132,17 +180,24 @@ impl Session {
             if ceilings[cell].is_some() {
                 options.floor = None;
             }
-            let outcome =
-                up.check_alive().and_then(|()| self.drive_with_faults(up, &label, &workload, &options, drive));
+            let outcome = up
+                .check_alive()
+                .map_err(Failed::from)
+                .and_then(|()| self.drive_with_faults(up, &label, &workload, &options, drive));
             let mut outcome = match outcome {
                 Ok(outcome) => outcome,
-                Err(reason) => {
-                    failed = Some(format!("{label}: {reason}"));
-                    done.summary.interrupted = failed.clone();
+                Err(_) if self.is_stopped() => {
+                    done.summary.interrupted = Some(format!("stopped after {place} of {} runs", turns.len()));
+                    break;
+                }
+                Err(why) => {
+                    let why = why.of(&label);
+                    done.summary.interrupted = Some(why.reason.clone());
+                    failed = Some(why);
                     break;
                 }
             };
-            if outcome.partial.is_some() && self.options.stop.load(Ordering::Relaxed) {
+            if outcome.partial.is_some() && self.is_stopped() {
                 done.summary.interrupted = Some(format!("stopped within run {} of {}", place + 1, turns.len()));
             }
             match (ceilings[cell], &outcome.generator.ceiling) {
@@ -166,13 +221,20 @@ impl Session {
         done.write(&lines).map_err(fail)?;
         match failed {
             None => Ok(done),
-            Some(reason) if done.outcomes.is_empty() => {
+            Some(why) if done.outcomes.is_empty() => {
                 // Nothing was measured: a folder would say nothing that the error does not.
                 let _ = std::fs::remove_dir_all(&done.folder);
-                Err(reason)
+                Err(why)
             }
-            Some(reason) => Err(format!("{reason}. What was measured before is in {}", done.folder.display())),
+            Some(why) => {
+                let reason = format!("{}. What was measured before is in {}", why.reason, done.folder.display());
+                Err(Failed { reason, ..why })
+            }
         }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.options.stop.load(Ordering::Relaxed)
     }
 
     fn summary(&self, began: SystemTime, commit: Option<&(String, bool)>) -> Summary {
@@ -228,7 +290,7 @@ impl Session {
         workload: &Workload,
         options: &RunOptions,
         drive: &mut Drive<'_>,
-    ) -> Result<Outcome, String> {
+    ) -> Result<Outcome, Failed> {
         if self.faults.is_empty() {
             return drive(label, workload, options);
         }
@@ -251,20 +313,24 @@ impl Session {
         rows: &mut [TargetSummary],
         drive: &mut Drive<'_>,
         told: &mut dyn FnMut(&str),
-    ) -> Result<Option<Running>, String> {
+    ) -> Result<Option<Running>, Failed> {
         if spec.is_started_here() {
             told(&format!("{label}: starting"));
         }
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-        let mut running = match runtime.block_on(driver::start(spec, &self.tools)) {
+        let mut running = match runtime.block_on(driver::start(spec, &self.tools, &self.options.stop)) {
             Ok(running) => running,
             Err(StartError::Skipped(reason)) => {
                 told(&format!("{label}: SKIPPED, {reason}"));
                 rows.iter_mut().for_each(|row| row.empty = Some(reason.clone()));
                 return Ok(None);
             }
-            Err(StartError::Failed(reason)) => return Err(format!("{label}: {reason}")),
+            Err(StartError::Failed(reason)) => return Err(Failed::from(reason).of(label)),
+            Err(StartError::Unreachable(reason)) => {
+                return Err(Failed { reason, cause: Cause::Unreachable }.of(label));
+            }
+            Err(StartError::Stopped) => return Ok(None),
         };
         let mut note = None;
         if spec.system == System::Kafka && !self.warmup_max.is_zero() {
@@ -286,7 +352,7 @@ impl Session {
         label: &str,
         drive: &mut Drive<'_>,
         told: &mut dyn FnMut(&str),
-    ) -> Result<String, String> {
+    ) -> Result<String, Failed> {
         told(&format!("{label}: warming up, {} s at most", self.warmup_max.as_secs()));
         // The ceiling is of the generator; one look at it is enough, in a run that counts.
         let options = RunOptions { floor: None, ..self.options_for(running) };
@@ -294,7 +360,7 @@ impl Session {
         let mut cpu_us = vec![Vec::new(); self.cells.len()];
         // What one cell asks of the broker warms up little of what another one does.
         for place in (0..self.cells.len()).cycle() {
-            if self.warmup_max <= began.elapsed() || self.options.stop.load(Ordering::Relaxed) {
+            if self.warmup_max <= began.elapsed() || self.is_stopped() {
                 break;
             }
             running.check_alive()?;
@@ -446,7 +512,7 @@ mod tests {
         let session = session("empty", &["ringlog:nodes=3,rf=3"], 2);
         let mut said = Vec::new();
         let done = session
-            .run(&mut |_, _, _| Err("nothing is driven".to_owned()), &mut |line| said.push(line.to_owned()))
+            .run(&mut |_, _, _| Err("nothing is driven".to_owned().into()), &mut |line| said.push(line.to_owned()))
             .expect("done");
         assert!(said.iter().any(|line| line.contains("SKIPPED") && line.contains("one node")), "{said:?}");
         let read = Results::read(&done.folder).expect("readable");
@@ -461,8 +527,8 @@ mod tests {
         let fault = |node| Fault { at: Duration::ZERO, kind: FaultKind::Kill, down: Duration::ZERO, node };
         for (target, node, says) in [("127.0.0.1:1", 1, "starts itself"), ("kafka:nodes=3", 4, "there are 3")] {
             let session = Session { faults: vec![fault(node)], ..session("faults", &[target], 1) };
-            let error = session.run(&mut |_, _, _| Err(String::new()), &mut |_| {}).expect_err("no such node");
-            assert!(error.contains(says), "{error}");
+            let error = session.run(&mut |_, _, _| Err(String::new().into()), &mut |_| {}).expect_err("no such node");
+            assert!(error.reason.contains(says), "{error}");
             assert!(!session.tools.work.exists());
         }
     }
@@ -478,10 +544,29 @@ mod tests {
     #[test]
     fn a_target_that_should_run_and_does_not_is_an_error_that_names_it() {
         let session = session("fails", &["ringlog"], 1);
-        let error = session.run(&mut |_, _, _| Err(String::new()), &mut |_| {}).expect_err("no binary");
-        assert!(error.starts_with("ringlog: "), "{error}");
+        let error = session.run(&mut |_, _, _| Err(String::new().into()), &mut |_| {}).expect_err("no binary");
+        assert!(error.reason.starts_with("ringlog: "), "{error}");
         assert!(!session.results.exists());
         std::fs::remove_dir_all(session.results.parent().expect("a parent")).expect("removed");
+    }
+
+    #[test]
+    fn a_session_that_is_stopped_starts_nothing_more() {
+        let session = session("stopped", &["ringlog", "ringlog:cpus=0"], 1);
+        session.options.stop.store(true, Ordering::Relaxed);
+        // No binary is there: a start would fail.
+        let done = session.run(&mut |_, _, _| panic!("driven"), &mut |_| panic!("started")).expect("done");
+        assert_eq!(done.summary.interrupted.as_deref(), Some("stopped after 0 of 2 runs"));
+        std::fs::remove_dir_all(session.results.parent().expect("a parent")).expect("removed");
+    }
+
+    #[test]
+    fn a_broker_that_does_not_answer_is_unreachable_and_named_once() {
+        let session = session("nobody", &["127.0.0.1:1"], 1);
+        let error = session.run(&mut |_, _, _| panic!("driven"), &mut |_| {}).expect_err("nobody listens");
+        assert_eq!(error.cause, Cause::Unreachable, "{error}");
+        assert!(error.reason.starts_with("127.0.0.1:1: no answer within 5 s: cannot connect"), "{error}");
+        assert!(!session.results.exists());
     }
 
     #[test]

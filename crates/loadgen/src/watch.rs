@@ -50,6 +50,12 @@ impl BrokerProcess {
         Self(Arc::new(Mutex::new(watched)))
     }
 
+    /// Whether its process runs.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        look(self.pid()).is_some()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Watched> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use loadgen::outcome::SelfCheck;
-use loadgen::{Outcome, RunOptions, Workload, run};
+use loadgen::{Outcome, RunError, RunOptions, Workload, run};
 use types::ErrorCode;
 use wire::api_versions_response::{ApiVersion, ApiVersionsResponse};
 use wire::fetch_request::FetchRequest;
@@ -67,6 +67,10 @@ enum Fault {
     HoldReads,
     /// Nothing is ever to be read from the faulty batch on.
     Withhold,
+    /// There is no topic.
+    Absent,
+    /// There is one, and it has no leader yet.
+    Leaderless,
 }
 
 #[derive(Default)]
@@ -283,11 +287,14 @@ impl Broker {
             MetadataResponseBroker { host: "127.0.0.1".into(), port: i32::from(self.port), ..Default::default() };
         let partition = |partition_index| MetadataResponsePartition {
             partition_index,
+            leader_id: if self.fault == Fault::Leaderless { -1 } else { 0 },
             replica_nodes: vec![0],
             isr_nodes: vec![0],
             ..Default::default()
         };
+        let absent = ErrorCode::UnknownTopicOrPartition.code();
         let topic = MetadataResponseTopic {
+            error_code: if self.fault == Fault::Absent { absent } else { 0 },
             name: Some(TOPIC.into()),
             partitions: (0..PARTITIONS).map(partition).collect(),
             ..Default::default()
@@ -544,6 +551,23 @@ fn a_run_that_is_stopped_is_partial_and_says_so() {
     assert!(outcome.measured < Duration::from_secs(60), "{:?}", outcome.measured);
     assert!(0 < outcome.acked.messages);
     assert!(outcome.check.passed(), "{:?}", outcome.check);
+}
+
+#[test]
+fn a_topic_that_is_named_and_not_there_is_said_at_once() {
+    let broker = Broker::start(Fault::Absent);
+    let options = RunOptions { bootstrap: format!("127.0.0.1:{}", broker.port), ..RunOptions::default() };
+    let error = run(&workload("rate = 1"), &options, &mut |_| {}).expect_err("no topic");
+    assert!(matches!(&error, RunError::Missing(name) if name == TOPIC), "{error}");
+}
+
+#[test]
+fn whoever_stops_does_not_wait_for_leaders() {
+    let broker = Broker::start(Fault::Leaderless);
+    let options = RunOptions { bootstrap: format!("127.0.0.1:{}", broker.port), ..RunOptions::default() };
+    options.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let error = run(&workload("rate = 1"), &options, &mut |_| {}).expect_err("no leader");
+    assert!(matches!(error, RunError::Stopped), "{error}");
 }
 
 #[test]

@@ -1,17 +1,20 @@
 //! `ringlog bench disk`: a folder's disk without a broker in the way.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::Args;
 use loadgen::driver::Place;
 use loadgen::driver::place::{PlaceError, Prepared, private_mounts};
-use loadgen::limits::disk::{Plan, measure};
+use loadgen::limits::disk::{Plan, measure, scratch_in};
 use loadgen::limits::{Disk, SyncStep};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::LimitsFile;
+use super::run::stop_on_interrupt;
 use crate::failure::{Code, Failure};
 use crate::output::{Answer, Format, Section, print};
 use crate::units::{bytes, count, now_ms, parse_bytes, parse_duration, rfc3339};
@@ -71,6 +74,9 @@ impl BenchDisk {
         if self.time < Duration::from_millis(100) || Duration::from_secs(3600) < self.time {
             return Err(Failure::new(Code::Usage, "--time is 100ms to 1h for each folder"));
         }
+        if self.bytes == 0 {
+            return Err(Failure::new(Code::Usage, "--bytes 0: nothing would be written from front to end"));
+        }
         // A limits file that cannot be read is told before anything is measured.
         self.file.read()?;
         let mut disks = Vec::new();
@@ -78,15 +84,20 @@ impl BenchDisk {
             // Without root each mount says so for itself.
             let _ = private_mounts();
         }
+        let stop = Arc::new(AtomicBool::new(false));
+        let left = self.folders.iter().flat_map(|folder| [mounts_in(folder), scratch_in(folder)]).collect();
+        stop_on_interrupt(&stop, "stopping; what is not measured in full is not kept", left)?;
         for folder in &self.folders {
             if self.fs.is_empty() {
-                disks.push(self.measure(folder, None)?);
+                disks.push(self.measure(folder, None, &stop)?);
             }
             let whole = folder.canonicalize().unwrap_or_else(|_| folder.clone());
             for (name, place) in self.fs.iter().map(|file_system| file_system.place()) {
-                let work = folder.join(format!("ringlog-bench-fs-{}", std::process::id()));
+                let work = mounts_in(folder);
                 let measured = match Prepared::make(&place, &work, name) {
-                    Ok(prepared) => self.measure(&prepared.dirs[0], Some(format!("{name} in {}", whole.display()))),
+                    Ok(prepared) => {
+                        self.measure(&prepared.dirs[0], Some(format!("{name} in {}", whole.display())), &stop)
+                    }
                     Err(PlaceError::Unavailable(why)) => {
                         eprintln!("{name}: SKIPPED, {why}");
                         continue;
@@ -104,15 +115,23 @@ impl BenchDisk {
     }
 
     /// Measures a folder; a mount that will be gone is kept under another name.
-    fn measure(&self, folder: &Path, kept_as: Option<String>) -> Result<DiskRow, Failure> {
-        let plan = Plan { folder: folder.to_owned(), write_bytes_max: self.bytes, budget: self.time };
+    fn measure(&self, folder: &Path, kept_as: Option<String>, stop: &Arc<AtomicBool>) -> Result<DiskRow, Failure> {
+        let (folder, stop) = (folder.to_owned(), Arc::clone(stop));
+        let plan = Plan { folder: folder.clone(), write_bytes_max: self.bytes, budget: self.time, stop };
         let told = kept_as.clone().unwrap_or_else(|| folder.display().to_string());
-        let mut disk = measure(&plan, rfc3339(now_ms()), &mut |what| eprintln!("{told}: {what}"))
-            .map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
+        let mut disk = measure(&plan, rfc3339(now_ms()), &mut |what| eprintln!("{told}: {what}")).map_err(|error| {
+            let was_stopped = error.kind() == std::io::ErrorKind::Interrupted;
+            Failure::new(if was_stopped { Code::Partial } else { Code::Failed }, error.to_string())
+        })?;
         disk.place.path = kept_as.unwrap_or(disk.place.path);
         self.file.update(|limits| limits.put_disk(disk.clone()))?;
         Ok(DiskRow::of(&disk, self.ack.as_millis() as u64))
     }
+}
+
+/// Where file systems are made in a folder that is measured.
+fn mounts_in(folder: &Path) -> PathBuf {
+    folder.join(format!("ringlog-bench-fs-{}", std::process::id()))
 }
 
 /// What disks can do.

@@ -1,16 +1,17 @@
 //! What `bench run` and `bench compare` share: from the command line to a session, and from its end to an exit code.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::Args;
-use loadgen::driver::{System, TargetSpec, Tools, place, process};
+use loadgen::driver::{Place, System, TargetSpec, Tools, place, process};
 use loadgen::limits::FILE;
 use loadgen::omb::Omb;
 use loadgen::report::omb;
-use loadgen::session::{Done, Session};
+use loadgen::session::{Cause, Done, Failed, Session};
 use loadgen::suite::Suite;
 use loadgen::{RunOptions, WorkloadError};
 
@@ -114,11 +115,16 @@ impl Measure {
             // Before the first thread, so that all of them see the mounts. Without root each mount says so for itself.
             let _ = place::private_mounts();
         }
-        let stop = Arc::new(AtomicBool::new(false));
-        stop_on_interrupt(&stop)?;
         let failed = |error: std::io::Error| Failure::new(Code::Failed, error.to_string());
         let under = self.work.clone().unwrap_or_else(std::env::temp_dir);
-        let work = under.join(format!("ringlog-bench-{}", std::process::id()));
+        let work = place::ours_in(&under);
+        let given = targets.iter().flat_map(|target| match &target.place {
+            Place::Directories(given) => given.as_slice(),
+            _ => &[],
+        });
+        let left = given.map(|given| place::ours_in(given)).chain([work.clone()]).collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        stop_on_interrupt(&stop, "ending the load; the outcome will be partial", left)?;
         let session = Session {
             name: suite.name,
             question: suite.question,
@@ -153,7 +159,7 @@ impl Measure {
             &mut |_, workload, options| {
                 let outcome = loadgen::run(workload, options, &mut |progress| live.show(progress));
                 live.finish();
-                outcome.map_err(|error| error.to_string())
+                outcome.map_err(Failed::from)
             },
             &mut |line| eprintln!("{line}"),
         );
@@ -163,7 +169,14 @@ impl Measure {
         {
             eprintln!("ringlog: cannot remove {}: {error}", work.display());
         }
-        let done = done.map_err(|reason| Failure::new(Code::Failed, reason))?;
+        let done = done.map_err(|why| {
+            let code = match why.cause {
+                Cause::Unreachable => Code::Unreachable,
+                Cause::Missing => Code::NotFound,
+                Cause::Other => Code::Failed,
+            };
+            Failure::new(code, why.reason)
+        })?;
         self.write_omb(&done)?;
         self.print(&done)?;
         conclude(&done)
@@ -248,7 +261,19 @@ fn conclude(done: &Done) -> Result<(), Failure> {
     if done.outcomes.is_empty() {
         return Err(Failure::new(Code::Partial, "none of the targets can be had on this machine"));
     }
-    if done.is_met() { Ok(()) } else { Err(Failure::verdict()) }
+    if !done.is_met() {
+        return Err(Failure::verdict());
+    }
+    // Without a target that says so, too: nothing was measured.
+    match runs().find(|run| run.acked_messages == 0 && 0 < run.offered_messages) {
+        Some(run) => Err(Failure::new(Code::Failed, format!("no message was acked: {}", said(&run.errors)))),
+        None => Ok(()),
+    }
+}
+
+fn said(errors: &BTreeMap<String, u64>) -> String {
+    let all: Vec<String> = errors.iter().map(|(what, count)| format!("{count} x {what}")).collect();
+    if all.is_empty() { "no error was told".to_owned() } else { all.join(", ") }
 }
 
 /// The command as it was given, for whoever wants the same again.

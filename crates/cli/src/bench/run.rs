@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
+use loadgen::driver::place::discard;
 use loadgen::driver::{System, TargetSpec};
 use loadgen::outcome::{FaultSeen, Knee, Latencies, Severity};
 use loadgen::summary::{BrokerSummary, worst_partitions};
+use loadgen::workload::Load;
 use loadgen::{BrokerProcess, Outcome, RunOptions, judge};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -24,7 +26,8 @@ Examples:
   ringlog bench run orders.toml --target ringlog:fs=xfs --target ringlog:fs=ext4 --target kafka --repeat 3
 
 Ctrl-C ends the load and reports what there was, marked as partial. Exit codes: 0 done and every target of the workload met, \
-6 one was not met or the self-check failed, 5 ended early.";
+6 one was not met or the self-check failed, 5 ended early, 4 a broker did not answer, 1 refused by the preflight, or no message \
+was acked.";
 
 /// The arguments of `bench run`.
 #[derive(Args)]
@@ -46,7 +49,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "PID")]
     broker_pid: Vec<i32>,
     /// HOST:PORT of that broker's /metrics, in the order of --broker-pid
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", requires = "broker_pid")]
     broker_http: Vec<String>,
     /// Leave the topics that were made for the run
     #[arg(long)]
@@ -67,21 +70,37 @@ impl Run {
             targets,
             repeats: self.repeat,
             options: RunOptions {
-                brokers: self.brokers_watched(),
+                brokers: self.brokers_watched()?,
                 keep_topics: self.keep_topics,
                 ..RunOptions::default()
             },
         })
     }
 
-    fn brokers_watched(&self) -> Vec<BrokerProcess> {
+    fn brokers_watched(&self) -> Result<Vec<BrokerProcess>, Failure> {
+        let (pids, pages) = (self.broker_pid.len(), self.broker_http.len());
+        if pids < pages {
+            let said = format!("{pages} --broker-http for {pids} --broker-pid: each page is of one process");
+            return Err(Failure::new(Code::Usage, said));
+        }
         let http = self.broker_http.iter().cloned().map(Some).chain(std::iter::repeat(None));
-        self.broker_pid.iter().zip(http).map(|(pid, http)| BrokerProcess::new(*pid, http)).collect()
+        let watched = self.broker_pid.iter().zip(http).map(|(pid, http)| {
+            let broker = BrokerProcess::new(*pid, http);
+            let missing =
+                || Failure::new(Code::NotFound, format!("--broker-pid {pid}: no such process on this machine"));
+            if broker.is_there() { Ok(broker) } else { Err(missing()) }
+        });
+        watched.collect()
     }
 }
 
-/// The first Ctrl-C, SIGTERM or closed terminal ends the load, the second this process.
-pub(crate) fn stop_on_interrupt(stop: &Arc<AtomicBool>) -> Result<(), Failure> {
+/// The first Ctrl-C, SIGTERM or closed terminal sets `stop` and says what that does, the second ends this process and takes
+/// `folders` with it.
+pub(crate) fn stop_on_interrupt(
+    stop: &Arc<AtomicBool>,
+    says: &'static str,
+    folders: Vec<PathBuf>,
+) -> Result<(), Failure> {
     let stop = Arc::clone(stop);
     let fail = |error: std::io::Error| Failure::new(Code::Failed, format!("cannot wait for signals: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
@@ -98,14 +117,12 @@ pub(crate) fn stop_on_interrupt(stop: &Arc<AtomicBool>) -> Result<(), Failure> {
                     _ = hangup.recv() => {}
                 }
                 if last {
+                    folders.iter().for_each(|folder| discard(folder));
                     std::process::exit(130);
                 }
                 stop.store(true, Ordering::Relaxed);
                 // Nobody reads it where the terminal was closed, and nothing is to fail for that.
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "ringlog: ending the load; the outcome will be partial. Once more ends at once"
-                );
+                let _ = writeln!(std::io::stderr(), "ringlog: {says}. Once more ends at once");
             }
         });
     });
@@ -263,10 +280,18 @@ pub(crate) fn table(outcome: &Outcome) -> String {
         };
         fact("knee", knee);
     }
-    if let Some(backlog) = &outcome.backlog {
-        let drain =
-            backlog.drain.map_or("not drained".to_owned(), |drain| format!("drained in {:.1} s", drain.as_secs_f64()));
-        fact("backlog", format!("{:.1} MiB, {drain}", mib(backlog.bytes as f64)));
+    if let Load::Backlog { bytes: wanted_bytes, .. } = workload.load {
+        fact(
+            "backlog",
+            match &outcome.backlog {
+                None => format!("{:.1} MiB were never unread", mib(wanted_bytes as f64)),
+                Some(backlog) => {
+                    let drained = |drain: std::time::Duration| format!("drained in {:.1} s", drain.as_secs_f64());
+                    let drain = backlog.drain.map_or_else(|| "not drained".to_owned(), drained);
+                    format!("{:.1} MiB, {drain}", mib(backlog.bytes as f64))
+                }
+            },
+        );
     }
     if let Some(cold) = &outcome.cold {
         let caught_up = cold
@@ -351,4 +376,34 @@ pub(crate) fn table(outcome: &Outcome) -> String {
         fact("verdict", verdict.met.to_string());
     }
     lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: Run,
+    }
+
+    fn watched(arguments: &[&str]) -> Result<usize, Failure> {
+        let line = ["run", "orders.toml"].iter().chain(arguments);
+        Line::parse_from(line).run.brokers_watched().map(|brokers| brokers.len())
+    }
+
+    #[test]
+    fn a_broker_that_is_named_is_there_and_has_one_page_at_most() {
+        let own = std::process::id().to_string();
+        assert!(matches!(watched(&["--broker-pid", &own, "--broker-http", "127.0.0.1:1"]), Ok(1)));
+        // Above the kernel's largest.
+        let missing = watched(&["--broker-pid", "2000000000"]).expect_err("no such process");
+        assert!(missing.code == Code::NotFound && missing.message.contains("--broker-pid 2000000000"));
+        let pages = ["--broker-pid", &own, "--broker-http", "127.0.0.1:1", "--broker-http", "127.0.0.1:2"];
+        assert!(watched(&pages).expect_err("two pages").code == Code::Usage);
+        assert!(Line::try_parse_from(["run", "orders.toml", "--broker-http", "127.0.0.1:1"]).is_err());
+    }
 }

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use client::{Client, ClientConfig, ClientError};
@@ -45,6 +46,10 @@ pub enum StartError {
     Skipped(String),
     /// It should have run.
     Failed(String),
+    /// A broker that runs already does not answer.
+    Unreachable(String),
+    /// It was told to stop before all of it was there.
+    Stopped,
 }
 
 impl From<PlaceError> for StartError {
@@ -126,11 +131,11 @@ impl Drop for Logs {
     }
 }
 
-/// Brings a target up and waits until all of its nodes are in its metadata.
+/// Brings a target up and waits until all of its nodes are in its metadata, or `stop` is set.
 ///
 /// # Errors
 /// It cannot be had here, or it should have run and does not.
-pub async fn start(spec: &TargetSpec, tools: &Tools) -> Result<Running, StartError> {
+pub async fn start(spec: &TargetSpec, tools: &Tools, stop: &AtomicBool) -> Result<Running, StartError> {
     let mut running = match &spec.system {
         System::Broker(addresses) => Running {
             spec: spec.clone(),
@@ -145,7 +150,7 @@ pub async fn start(spec: &TargetSpec, tools: &Tools) -> Result<Running, StartErr
         System::Ringlog => start_ringlog(spec, tools)?,
         System::Kafka => start_kafka(spec, tools)?,
     };
-    wait_until_ready(&mut running).await.map_err(StartError::Failed)?;
+    wait_until_ready(&mut running, stop).await?;
     Ok(running)
 }
 
@@ -293,13 +298,16 @@ fn without_settings(command: &mut Command) {
     }
 }
 
-async fn wait_until_ready(running: &mut Running) -> Result<(), String> {
+async fn wait_until_ready(running: &mut Running, stop: &AtomicBool) -> Result<(), StartError> {
     let expected = running.nodes.len().max(1);
     let is_ours = running.spec.is_started_here();
     let time_max = if is_ours { START_TIME_MAX } else { Duration::from_secs(5) };
     let begun = Instant::now();
     loop {
-        running.check_alive()?;
+        running.check_alive().map_err(StartError::Failed)?;
+        if stop.load(Ordering::Relaxed) {
+            return Err(StartError::Stopped);
+        }
         let seen = nodes_seen(&running.bootstrap).await;
         if seen.as_ref().is_ok_and(|seen| *seen >= expected) {
             return Ok(());
@@ -309,14 +317,17 @@ async fn wait_until_ready(running: &mut Running) -> Result<(), String> {
                 Ok(seen) => format!("its metadata names {seen} of {expected} nodes"),
                 Err(error) => error.to_string(),
             };
+            let within_s = time_max.as_secs();
+            if !is_ours {
+                let what = format!("no answer within {within_s} s: {why}. Is it running, and reachable from here?");
+                return Err(StartError::Unreachable(what));
+            }
             let words: Vec<String> = running.nodes.iter().map(|node| node.process.log_tail()).collect();
-            return Err(format!(
-                "no answer from {} at {} within {} s: {why}. {}",
-                running.spec.label(),
+            return Err(StartError::Failed(format!(
+                "no answer at {} within {within_s} s: {why}. Its last words: {}",
                 running.bootstrap,
-                time_max.as_secs(),
-                if is_ours { words.join(" || ") } else { "Is it running, and reachable from here?".to_owned() },
-            ));
+                words.join(" || ")
+            )));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -126,13 +126,20 @@ impl Prepared {
     }
 }
 
+/// Where everything lies that this process makes in a directory.
+#[must_use]
+pub fn ours_in(directory: &Path) -> PathBuf {
+    directory.join(format!("ringlog-bench-{}", std::process::id()))
+}
+
 /// A folder in `given` that nobody else has: several targets of one session may lie in the same directory, and so may what
 /// a session left that was killed.
 fn own_folder(given: &Path) -> io::Result<PathBuf> {
-    fs::create_dir_all(given)?;
+    let ours = ours_in(given);
+    fs::create_dir_all(&ours)?;
     let mut number = 1;
     loop {
-        let own = given.join(format!("ringlog-bench-{}-{number}", std::process::id()));
+        let own = ours.join(number.to_string());
         match fs::create_dir(&own) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             made => return made.map(|()| own),
@@ -153,12 +160,32 @@ impl Drop for Prepared {
             if let Err(error) = fs::remove_dir_all(dir) {
                 eprintln!("cannot remove {}: {error}", dir.display());
             }
+            if let Some(ours) =
+                dir.parent().filter(|parent| parent.parent().is_some_and(|given| ours_in(given) == *parent))
+            {
+                // Unless another target has its folder there.
+                let _ = fs::remove_dir(ours);
+            }
         }
         if let Some(image) = &self.image {
             // It may not have been made.
             let _ = fs::remove_file(image);
         }
     }
+}
+
+/// Takes away all that lies in a folder, mounts included, whoever still writes there: for a process that ends at once. What
+/// cannot be taken away stays.
+pub fn discard(folder: &Path) {
+    // Nearly none is a mount; of one that is, what it hid comes to light.
+    let _ = umount2(folder, MntFlags::MNT_DETACH);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => discard(&entry.path()),
+            _ => drop(fs::remove_file(entry.path())),
+        }
+    }
+    let _ = fs::remove_dir(folder);
 }
 
 fn refused(kind: &str, error: nix::Error) -> PlaceError {
@@ -208,6 +235,21 @@ mod tests {
         drop(prepared);
         assert!(fs::read_dir(&work).expect("listed").next().is_none());
         fs::remove_dir(&work).expect("removed");
+    }
+
+    #[test]
+    fn what_is_discarded_is_gone_and_what_it_points_to_stays() {
+        let work = work("discard");
+        let (inner, other) = (work.join("gone/deep/deeper"), work.join("kept"));
+        fs::create_dir_all(&inner).expect("made");
+        fs::create_dir_all(&other).expect("made");
+        fs::write(inner.join("data"), b"x").expect("written");
+        fs::write(other.join("data"), b"x").expect("written");
+        std::os::unix::fs::symlink(&other, work.join("gone/link")).expect("linked");
+        discard(&work.join("gone"));
+        assert!(!work.join("gone").exists());
+        assert!(other.join("data").exists());
+        fs::remove_dir_all(&work).expect("removed");
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct Plan {
     pub write_bytes_max: u64,
     /// Time for everything.
     pub budget: Duration,
+    /// Set from outside to end early, with an error of the kind [`io::ErrorKind::Interrupted`].
+    pub stop: Arc<AtomicBool>,
 }
 
 /// What is being measured, for whoever waits.
@@ -79,27 +81,39 @@ fn run(
     measured_at: String,
     progress: Progress<'_>,
 ) -> io::Result<Disk> {
+    let mut begin = |what: &str| -> io::Result<()> {
+        go_on(&plan.stop)?;
+        progress(what);
+        Ok(())
+    };
     // A third of the time for the front-to-end write, the rest in equal parts for the steps.
     let steps = (SIZES.len() + BATCHES.len() + FILES.len()) as u32;
-    let step = Step { budget: plan.budget * 2 / 3 / steps, bytes_max: LADDER_BYTES_MAX / u64::from(steps) };
-    progress("writing from front to end");
-    let write = sequential(scratch, plan.write_bytes_max, plan.budget / 3)?;
+    let step =
+        Step { budget: plan.budget * 2 / 3 / steps, bytes_max: LADDER_BYTES_MAX / u64::from(steps), stop: &plan.stop };
+    begin("writing from front to end")?;
+    let write = sequential(scratch, plan.write_bytes_max, plan.budget / 3, &plan.stop)?;
     let mut sync_by_size = Vec::new();
     for bytes in SIZES {
-        progress(&format!("fdatasync after each write of {bytes} bytes"));
+        begin(&format!("fdatasync after each write of {bytes} bytes"))?;
         sync_by_size.push(step.run(scratch, bytes, 1, 1)?);
     }
     let mut sync_by_batch = Vec::new();
     for batch in BATCHES {
-        progress(&format!("fdatasync after {batch} writes of 4 KiB"));
+        begin(&format!("fdatasync after {batch} writes of 4 KiB"))?;
         sync_by_batch.push(step.run(scratch, SMALL_WRITE_BYTES, batch, 1)?);
     }
     let mut sync_by_files = Vec::new();
     for files in FILES {
-        progress(&format!("fdatasync of {files} files at once"));
+        begin(&format!("fdatasync of {files} files at once"))?;
         sync_by_files.push(step.run(scratch, SMALL_WRITE_BYTES, 1, files)?);
     }
+    go_on(&plan.stop)?;
     Ok(Disk { measured_at, place, write, sync_by_size, sync_by_batch, sync_by_files })
+}
+
+fn go_on(stop: &AtomicBool) -> io::Result<()> {
+    let stopped = || io::Error::new(io::ErrorKind::Interrupted, "stopped before everything was measured");
+    if stop.load(Ordering::Relaxed) { Err(stopped()) } else { Ok(()) }
 }
 
 /// Bytes that do not compress, so that no layer below can save itself the work.
@@ -119,7 +133,7 @@ fn noise(bytes: usize) -> Vec<u8> {
 
 /// Writes one file from front to end. A second thread syncs it every [`SYNC_STEP_BYTES`], and the writer waits when it is
 /// [`SYNC_STEPS_AHEAD`] steps ahead, so what counts has reached the disk and not only the page cache.
-fn sequential(scratch: &Scratch, bytes_max: u64, budget: Duration) -> io::Result<Transfer> {
+fn sequential(scratch: &Scratch, bytes_max: u64, budget: Duration, stop: &AtomicBool) -> io::Result<Transfer> {
     let file = scratch.file("write")?;
     let synced = file.try_clone()?;
     let chunk = noise(CHUNK_BYTES);
@@ -129,7 +143,7 @@ fn sequential(scratch: &Scratch, bytes_max: u64, budget: Duration) -> io::Result
         let syncer = scope.spawn(move || asked.iter().try_for_each(|()| synced.sync_data()));
         let mut written = 0;
         let mut result = Ok(());
-        while written < bytes_max && start.elapsed() < budget {
+        while written < bytes_max && start.elapsed() < budget && !stop.load(Ordering::Relaxed) {
             let bytes = chunk.len().min((bytes_max - written) as usize);
             result = file.write_all_at(&chunk[..bytes], written);
             if result.is_err() {
@@ -151,9 +165,10 @@ fn sequential(scratch: &Scratch, bytes_max: u64, budget: Duration) -> io::Result
 
 /// How long and how far one step of a ladder goes.
 #[derive(Clone, Copy)]
-struct Step {
+struct Step<'a> {
     budget: Duration,
     bytes_max: u64,
+    stop: &'a AtomicBool,
 }
 
 /// What one file's thread counted.
@@ -162,7 +177,7 @@ struct Counted {
     histogram: Histogram<u64>,
 }
 
-impl Step {
+impl Step<'_> {
     /// `files` threads, each writing `batch` times `write_bytes` to the end of its own file before an fdatasync.
     fn run(&self, scratch: &Scratch, write_bytes: usize, batch: u32, files: u32) -> io::Result<SyncStep> {
         let open = (0..files).map(|number| scratch.file(&format!("sync-{number}"))).collect::<io::Result<Vec<_>>>()?;
@@ -217,7 +232,10 @@ impl Step {
         let round_bytes = data.len() as u64 * u64::from(batch);
         // One round at the least: a step without a number says nothing.
         while counted.syncs == 0
-            || (start.elapsed() < self.budget && position + round_bytes <= bytes_max && !failed.load(Ordering::Relaxed))
+            || (start.elapsed() < self.budget
+                && position + round_bytes <= bytes_max
+                && !failed.load(Ordering::Relaxed)
+                && !self.stop.load(Ordering::Relaxed))
         {
             for _ in 0..batch {
                 file.write_all_at(data, position)?;
@@ -236,6 +254,12 @@ fn new_histogram() -> io::Result<Histogram<u64>> {
     Histogram::new_with_max(LATENCY_US_MAX, 3).map_err(io::Error::other)
 }
 
+/// Where the files lie that are written in a measured folder; gone once it is measured.
+#[must_use]
+pub fn scratch_in(measured: &Path) -> PathBuf {
+    measured.join(format!("ringlog-bench-disk-{}", std::process::id()))
+}
+
 /// A folder of our own inside the one that is measured; gone when this is dropped.
 struct Scratch {
     folder: PathBuf,
@@ -246,7 +270,7 @@ struct Scratch {
 impl Scratch {
     fn new(measured: &Path) -> io::Result<Self> {
         let made = (!measured.exists()).then(|| measured.to_path_buf());
-        let folder = measured.join(format!("ringlog-bench-disk-{}", std::process::id()));
+        let folder = scratch_in(measured);
         fs::create_dir_all(&folder)?;
         Ok(Self { folder, made })
     }
@@ -282,7 +306,12 @@ mod tests {
     #[test]
     fn every_step_is_measured_and_nothing_is_left_behind() {
         let folder = folder("all");
-        let plan = Plan { folder: folder.clone(), write_bytes_max: 16 << 20, budget: Duration::from_millis(300) };
+        let plan = Plan {
+            folder: folder.clone(),
+            write_bytes_max: 16 << 20,
+            budget: Duration::from_millis(300),
+            stop: Arc::default(),
+        };
         let mut said = 0;
         let disk = measure(&plan, "now".to_owned(), &mut |_| said += 1).expect("measured");
         assert!(!folder.exists());
@@ -302,7 +331,12 @@ mod tests {
         let folder = folder("kept");
         fs::create_dir_all(&folder).expect("made");
         fs::write(folder.join("mine"), "x").expect("written");
-        let plan = Plan { folder: folder.clone(), write_bytes_max: 1 << 20, budget: Duration::from_millis(50) };
+        let plan = Plan {
+            folder: folder.clone(),
+            write_bytes_max: 1 << 20,
+            budget: Duration::from_millis(50),
+            stop: Arc::default(),
+        };
         measure(&plan, "now".to_owned(), &mut |_| {}).expect("measured");
         let left: Vec<_> = fs::read_dir(&folder).expect("there").flatten().map(|entry| entry.file_name()).collect();
         fs::remove_dir_all(&folder).expect("there");
@@ -310,9 +344,36 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_stopped_leaves_nothing_behind_at_whatever_step() {
+        for stopped_at in [1, 2, 9, 14] {
+            let folder = folder("stopped");
+            let stop = Arc::new(AtomicBool::new(false));
+            let plan = Plan {
+                folder: folder.clone(),
+                write_bytes_max: 16 << 20,
+                budget: Duration::from_millis(100),
+                stop: Arc::clone(&stop),
+            };
+            let mut begun = 0;
+            let error = measure(&plan, "now".to_owned(), &mut |_| {
+                begun += 1;
+                stop.store(begun == stopped_at, Ordering::Relaxed);
+            })
+            .expect_err("stopped");
+            assert_eq!((error.kind(), begun), (io::ErrorKind::Interrupted, stopped_at), "{error}");
+            assert!(!folder.exists());
+        }
+    }
+
+    #[test]
     fn too_little_room_is_told_before_a_byte_is_written() {
         let folder = folder("room");
-        let plan = Plan { folder: folder.clone(), write_bytes_max: u64::MAX, budget: Duration::from_millis(50) };
+        let plan = Plan {
+            folder: folder.clone(),
+            write_bytes_max: u64::MAX,
+            budget: Duration::from_millis(50),
+            stop: Arc::default(),
+        };
         let error = measure(&plan, "now".to_owned(), &mut |_| panic!("measured")).expect_err("no disk is that large");
         assert!(error.to_string().contains("are needed"), "{error}");
         assert!(!folder.exists());
