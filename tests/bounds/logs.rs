@@ -155,6 +155,63 @@ fn start_recovering(node: &mut Node) -> Result<u64, String> {
     Ok((number * unit) as u64)
 }
 
+/// Small records are copied into a reply, large ones sent from the file: neither may differ, nor be missing, because the page
+/// cache has lost them.
+pub fn a_cold_log_is_read_from_disk_as_it_is() -> Result<Verdict, String> {
+    let mut node = node("cold", &["num.partitions=1"])?;
+    PlainClient::connect(&node.address())?.create_topic("cold", 1, &[])?;
+    for (seed, bytes) in (0..).zip([100, 60_000, 5_000, 40_000].into_iter().cycle().take(40)) {
+        write(&node.address(), "cold", 0, &batch_of(Codec::None, seed, 1, bytes, None))?;
+    }
+    node.stop()?;
+    node.start()?;
+    let path = node.data_dir().join("cold-0/00000000000000000000.log");
+    let written = fs::read(&path).map_err(|e| e.to_string())?;
+    let file = fs::File::open(&path).map_err(|e| e.to_string())?;
+    if !leave_cache(&file)? {
+        return Ok(Verdict::Skipped("this file system keeps its files in memory".to_owned()));
+    }
+    let read_aheads = || node.metric("ringlog_log_ring_read_aheads_total");
+    let mut client = PlainClient::connect(&node.address())?;
+    // Of one byte a batch comes all the same, and no more than one; a mebibyte is many.
+    for bytes_max in [1, 1 << 20] {
+        let before = read_aheads()?;
+        let (mut at, mut read) = (0, Vec::new());
+        while read.len() < written.len() {
+            leave_cache(&file)?;
+            let bytes = client.fetch("cold", 0, at, bytes_max)?.bytes;
+            let mut rest = &bytes[..];
+            while let Ok(Some(size)) = batch::BatchView::peek_size(rest) {
+                let Some((whole, after)) = rest.split_at_checked(size) else { break };
+                at = batch::check(whole).map_err(|e| e.to_string())?.last_offset().value() + 1;
+                read.extend_from_slice(whole);
+                rest = after;
+            }
+            if bytes.is_empty() {
+                return Err(format!("nothing comes at {at}: {} of {} bytes", read.len(), written.len()));
+            }
+        }
+        if read != written {
+            return Err(format!("with {bytes_max} bytes a fetch the reader has other bytes than the log"));
+        }
+        let ahead = read_aheads()? - before;
+        if ahead < 1.0 {
+            return Err(format!("with {bytes_max} bytes a fetch nothing was read ahead"));
+        }
+    }
+    Ok(Verdict::Held)
+}
+
+/// Drops what the page cache holds of it; false where that is all there is.
+fn leave_cache(file: &fs::File) -> Result<bool, String> {
+    use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+    use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+
+    file.sync_all().map_err(|e| e.to_string())?;
+    posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).map_err(|e| e.to_string())?;
+    Ok(fstatfs(file).map_err(|e| e.to_string())?.filesystem_type() != TMPFS_MAGIC)
+}
+
 pub fn a_kill_is_recovered_from_the_recovery_point() -> Result<Verdict, String> {
     const TOPIC: &str = "recovery-point";
     const BATCHES: i64 = 120;

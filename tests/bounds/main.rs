@@ -38,6 +38,7 @@ const TESTS: &[(&str, Test)] = &[
     ("nine_thousand_partitions_start_serve_and_stop", logs::nine_thousand_partitions_start_serve_and_stop),
     ("any_number_of_shards_has_the_same_records", logs::any_number_of_shards_has_the_same_records),
     ("any_size_of_segments_has_the_same_records", logs::any_size_of_segments_has_the_same_records),
+    ("a_cold_log_is_read_from_disk_as_it_is", logs::a_cold_log_is_read_from_disk_as_it_is),
     ("a_kill_is_recovered_from_the_recovery_point", logs::a_kill_is_recovered_from_the_recovery_point),
     ("foreign_folders_are_adopted_unless_they_clash", logs::foreign_folders_are_adopted_unless_they_clash),
     ("a_damaged_log_stays_offline_until_repaired", logs::a_damaged_log_stays_offline_until_repaired),

@@ -9,8 +9,6 @@
 //! is cheap: ours are due at Poisson moments, so that the tools do not stay in step with each other.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -282,15 +280,7 @@ fn together(theirs: &Node, ours: &Node, topic: &str) -> Result<[Done; 2], String
 
 /// Produce requests that the node says it has answered.
 fn produce_requests(node: &Node) -> Result<u64, String> {
-    let mut socket = TcpStream::connect(node.http_address()).map_err(|e| e.to_string())?;
-    socket.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").map_err(|e| e.to_string())?;
-    let mut page = String::new();
-    socket.read_to_string(&mut page).map_err(|e| e.to_string())?;
-    let name = "ringlog_request_duration_seconds_count{api=\"Produce\"} ";
-    // A node that has answered none yet may not name them.
-    page.lines()
-        .find_map(|line| line.strip_prefix(name))
-        .map_or(Ok(0), |count| count.trim().parse().map_err(|_| format!("{name}{count}")))
+    Ok(node.metric("ringlog_request_duration_seconds_count{api=\"Produce\"}")? as u64)
 }
 
 /// Bytes of a partition's segments.

@@ -1,6 +1,7 @@
 //! A node in a process of its own: Ringlog's release binary, or Apache Kafka to prove the judges against.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -92,6 +93,20 @@ impl Node {
     pub fn descriptors(&self) -> Result<usize, String> {
         let pid = self.pid().ok_or("the node is not running")?;
         Ok(fs::read_dir(format!("/proc/{pid}/fd")).map_err(|e| e.to_string())?.count())
+    }
+
+    /// The sum of the samples that `/metrics` has of this name, or of this name with these labels; 0 without any.
+    pub fn metric(&self, name: &str) -> Result<f64, String> {
+        let mut socket = TcpStream::connect(self.http_address()).map_err(|e| e.to_string())?;
+        socket.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").map_err(|e| e.to_string())?;
+        let mut page = String::new();
+        socket.read_to_string(&mut page).map_err(|e| e.to_string())?;
+        let of = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        let value = |line: &str| {
+            let value = line.rsplit(' ').next().unwrap_or_default();
+            value.parse::<f64>().map_err(|_| format!("no number: {line}"))
+        };
+        page.lines().filter(|line| of(line)).map(value).sum()
     }
 
     /// Starts the process without waiting for its port.

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use replica::{Answer, FetchContext, FetchRequest as SessionRequest, FetchSession, Responded, SessionEpoch, SessionId};
 use shard::LogFile;
 use storage::Slice;
@@ -681,31 +681,50 @@ fn current_leader(state: &ShardState, key: &SessionKey) -> LeaderIdAndEpoch {
     })
 }
 
-/// Sends the reply, once none of its slices would make sendfile wait for the disk.
+/// Sends the reply, once none of its slices would wait for the disk.
 fn send(state: &Rc<ShardState>, connection: Rc<Connection>, slot: SlotId, planned: Planned) {
-    let cold: Vec<PlannedRecords> = planned
-        .slices
-        .iter()
-        .filter(|records| !records.file.is_cached(records.position, records.bytes as u64))
-        .cloned()
-        .collect();
-    if cold.is_empty() {
-        return match assemble(planned) {
-            Ok(reply) => connection.answer(state, slot, Some(reply)),
-            Err(error) => refuse(state, &connection, slot, &error),
-        };
+    let Planned { writer, slices, refusals } = planned;
+    let ready: std::io::Result<Vec<Option<Segment>>> = slices.iter().map(in_memory).collect();
+    match ready.map(|ready| ready.into_iter().collect::<Option<Vec<Segment>>>()) {
+        Ok(Some(slices)) => connection.answer(state, slot, Some(assemble(writer, slices, refusals))),
+        Ok(None) => {
+            let state = Rc::clone(state);
+            tokio::task::spawn_local(async move {
+                match from_disk(&state, &slices).await {
+                    Ok(slices) => connection.answer(&state, slot, Some(assemble(writer, slices, refusals))),
+                    Err(error) => refuse(&state, &connection, slot, &error),
+                }
+            });
+        }
+        Err(error) => refuse(state, &connection, slot, &error),
     }
-    let state = Rc::clone(state);
-    tokio::task::spawn_local(async move {
-        for records in cold {
-            // An error shows again, and is told, when the bytes are sent.
-            let _ = state.read_ahead(&records.file, records.position, records.bytes).await;
+}
+
+/// What a slice is sent from, if that waits for no disk: a copy of a small one, the file for a large one.
+fn in_memory(records: &PlannedRecords) -> std::io::Result<Option<Segment>> {
+    let PlannedRecords { file, position, bytes, .. } = records;
+    if SENDFILE_BYTES_MIN <= *bytes {
+        return Ok(file.is_cached(*position, *bytes as u64).then(|| range(records)));
+    }
+    // Read, not asked for first: one call, and nothing can leave the cache in between.
+    let mut buffer = BytesMut::zeroed(*bytes);
+    let read = file.read_at_cached(*position, &mut buffer)?;
+    Ok((read == Some(*bytes)).then(|| Segment::Memory(buffer.freeze())))
+}
+
+/// The same, once what is cold has been read ahead.
+async fn from_disk(state: &ShardState, slices: &[PlannedRecords]) -> std::io::Result<Vec<Segment>> {
+    let mut segments = Vec::with_capacity(slices.len());
+    for records in slices {
+        if let Some(segment) = in_memory(records)? {
+            segments.push(segment);
+            continue;
         }
-        match assemble(planned) {
-            Ok(reply) => connection.answer(&state, slot, Some(reply)),
-            Err(error) => refuse(&state, &connection, slot, &error),
-        }
-    });
+        // An error shows again, and is told, when the bytes are sent.
+        let _ = state.read_ahead(&records.file, records.position, records.bytes).await;
+        segments.push(if records.bytes < SENDFILE_BYTES_MIN { copy(records)? } else { range(records) });
+    }
+    Ok(segments)
 }
 
 fn refuse(state: &Rc<ShardState>, connection: &Rc<Connection>, slot: SlotId, error: &std::io::Error) {
@@ -714,39 +733,34 @@ fn refuse(state: &Rc<ShardState>, connection: &Rc<Connection>, slot: SlotId, err
     connection.answer(state, slot, None);
 }
 
-/// Puts the slices into the holes of the encoded reply: small ones copied, large ones as file ranges.
-fn assemble(planned: Planned) -> std::io::Result<Reply> {
-    let Planned { writer, slices, refusals } = planned;
+/// Puts the slices into the holes of the encoded reply.
+fn assemble(writer: Writer, slices: Vec<Segment>, refusals: Option<Box<Refusals>>) -> Reply {
     let (bytes, holes) = writer.into_parts();
     let bytes = bytes.freeze();
     assert_eq!(holes.len(), slices.len(), "a hole for each slice");
     let mut segments = Vec::with_capacity(2 * slices.len() + 1);
     let mut sent = 0;
-    for (hole, records) in holes.iter().zip(slices) {
+    for (hole, slice) in holes.iter().zip(slices) {
         if sent < hole.at {
             segments.push(Segment::Memory(bytes.slice(sent..hole.at)));
         }
         sent = hole.at;
-        if records.bytes < SENDFILE_BYTES_MIN {
-            segments.push(Segment::Memory(copy(&records)?));
-        } else {
-            segments.push(Segment::File { file: records.file, position: records.position, bytes: records.bytes });
-        }
+        segments.push(slice);
     }
     if sent < bytes.len() {
         segments.push(Segment::Memory(bytes.slice(sent..)));
     }
-    Ok(Reply::from_segments(segments).refusing(refusals))
+    Reply::from_segments(segments).refusing(refusals)
 }
 
-fn copy(records: &PlannedRecords) -> std::io::Result<Bytes> {
+fn range(records: &PlannedRecords) -> Segment {
+    Segment::File { file: Arc::clone(&records.file), position: records.position, bytes: records.bytes }
+}
+
+fn copy(records: &PlannedRecords) -> std::io::Result<Segment> {
     let mut buffer = BytesMut::zeroed(records.bytes);
-    let mut read = 0;
-    while read < buffer.len() {
-        match records.file.read_at(records.position + read as u64, &mut buffer[read..])? {
-            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-            bytes => read += bytes,
-        }
+    match records.file.read_at(records.position, &mut buffer)? == records.bytes {
+        true => Ok(Segment::Memory(buffer.freeze())),
+        false => Err(std::io::ErrorKind::UnexpectedEof.into()),
     }
-    Ok(buffer.freeze())
 }
