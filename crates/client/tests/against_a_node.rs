@@ -262,7 +262,8 @@ async fn a_group_shares_partitions_commits_and_goes_on_where_it_was() {
         }
     }
     assert_eq!((first.positions().count(), second.positions().count()), (2, 2));
-    let described = admin.describe_group(&group).await.unwrap();
+    let mut described = admin.describe_groups(std::slice::from_ref(&group)).await.unwrap();
+    let described = described.remove(&group).unwrap().unwrap();
     assert_eq!(
         (described.state.as_str(), described.protocol.as_str(), described.members.len()),
         ("Stable", "range", 2)

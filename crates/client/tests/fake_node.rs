@@ -203,7 +203,7 @@ async fn calls_can_be_made_from_any_thread() {
         let client = Client::connect(ClientConfig::new(&address)).await?;
         let admin = client::Admin::new(client.clone());
         admin.create_topic(&client::NewTopic::default(), true).await?;
-        admin.describe_group("g").await?;
+        admin.describe_groups(&["g".to_owned()]).await?;
         admin.list_offsets(&[], client::OffsetAt::Latest).await?;
         let mut consumer = client::Consumer::assign(client.clone(), client::ConsumerConfig::default(), []);
         consumer.poll(Duration::ZERO).await?;

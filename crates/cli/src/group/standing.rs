@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use client::{Admin, ClientError, CommittedOffset, Group, GroupOffsets, Log, OffsetAt, Topic, Unread};
+use client::{Admin, ClientError, CommittedOffset, Group, GroupOffsets, Log, OffsetAt, ResourceKind, Topic, Unread};
 use types::{Lag, NodeId, Offset, Timestamp, TopicPartition};
 
 use crate::failure::{Code, Failure};
@@ -248,6 +248,9 @@ pub(crate) async fn ask(admin: &Admin, groups: &[String], filter: &TopicFilter) 
     Ok(standings)
 }
 
+const POLICY: &str = "cleanup.policy";
+const RETENTION: &str = "retention.ms";
+
 /// What a broker that is no Ringlog does not say, as well as it can be known from what it does say.
 async fn estimate(
     admin: &Admin,
@@ -257,7 +260,8 @@ async fn estimate(
 ) -> Result<(), Failure> {
     let times = admin.times_of_records(places).await?;
     let topics: BTreeSet<String> = places.iter().map(|(at, _)| at.topic.to_string()).collect();
-    let configs = admin.configs_of_topics(&topics, &["cleanup.policy", "retention.ms"]).await?;
+    let topics: Vec<String> = topics.into_iter().collect();
+    let configs = admin.describe_configs_of(ResourceKind::Topic, &topics, Some(&[POLICY, RETENTION])).await?;
     for place in standings.iter_mut().flat_map(|standing| &mut standing.places) {
         let (Some(next), Some((start, end))) = (place.reads_next(), place.log) else { continue };
         let key = (place.at.clone(), next);
@@ -270,7 +274,10 @@ async fn estimate(
         }
         place.keeps = match configs.get(&*place.at.topic) {
             None => Keeps::Unknown,
-            Some(configs) => keeps(configs, place.first_unread),
+            Some(configs) => {
+                let value = |name| configs.iter().find(|config| config.name == name)?.value.as_deref();
+                keeps(value(POLICY), value(RETENTION), place.first_unread)
+            }
         };
     }
     Ok(())
@@ -282,11 +289,10 @@ fn share(bytes: u64, unread: i64, records: i64) -> u64 {
     u64::try_from(part / u128::from(records.unsigned_abs().max(1))).unwrap_or(u64::MAX)
 }
 
-/// How long a record is kept by `retention.ms`; its segment may stay longer.
-fn keeps(configs: &BTreeMap<String, String>, time: Option<Timestamp>) -> Keeps {
-    let deletes =
-        configs.get("cleanup.policy").is_some_and(|policy| policy.split(',').any(|each| each.trim() == "delete"));
-    let retention_ms = configs.get("retention.ms").and_then(|value| value.parse::<i64>().ok());
+/// How long a record is kept by its topic's cleanup policy and retention; its segment may stay longer.
+fn keeps(policy: Option<&str>, retention_ms: Option<&str>, time: Option<Timestamp>) -> Keeps {
+    let deletes = policy.is_some_and(|policy| policy.split(',').any(|each| each.trim() == "delete"));
+    let retention_ms = retention_ms.and_then(|value| value.parse::<i64>().ok());
     match (retention_ms, time) {
         _ if !deletes => Keeps::Always,
         (Some(..0), _) => Keeps::Always,
@@ -393,13 +399,8 @@ pub(crate) mod tests {
         assert_eq!(share(1000, 3, 10), 300);
         assert_eq!(share(u64::MAX, 10, 10), u64::MAX);
         assert_eq!(share(1000, 0, 0), 0);
-        let keeps_with = |policy: &str, retention: &str| {
-            let configs = BTreeMap::from([
-                ("cleanup.policy".to_owned(), policy.to_owned()),
-                ("retention.ms".to_owned(), retention.to_owned()),
-            ]);
-            keeps(&configs, Some(Timestamp::from_millis(1000)))
-        };
+        let keeps_with =
+            |policy: &str, retention: &str| keeps(Some(policy), Some(retention), Some(Timestamp::from_millis(1000)));
         assert_eq!(keeps_with("delete", "500"), Keeps::Until(Timestamp::from_millis(1500)));
         assert_eq!(keeps_with("compact,delete", "500"), Keeps::Until(Timestamp::from_millis(1500)));
         assert_eq!(keeps_with("delete", "-1"), Keeps::Always);

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use types::{ErrorCode, TopicPartition};
+use types::TopicPartition;
 use wire::delete_groups_request::DeleteGroupsRequest;
-use wire::describe_groups_request::DescribeGroupsRequest;
 use wire::list_groups_request::ListGroupsRequest;
 
 use super::Admin;
@@ -19,11 +18,11 @@ pub struct Group {
     pub state: String,
     /// `consumer`, `connect`, ...
     pub protocol_type: String,
-    /// How partitions are assigned, `range`; only from [`Admin::describe_group`].
+    /// How partitions are assigned, `range`; only from [`Admin::describe_groups`].
     pub protocol: String,
     /// `classic`, `consumer`, ...; empty from nodes that do not say.
     pub kind: String,
-    /// Its members; only from [`Admin::describe_group`].
+    /// Its members; only from [`Admin::describe_groups`].
     pub members: Vec<GroupMember>,
 }
 
@@ -71,40 +70,6 @@ impl Admin {
             }
         }
         Ok(groups.into_values().collect())
-    }
-
-    /// One group with its members.
-    ///
-    /// # Errors
-    /// There is no such group, or its coordinator does not answer.
-    pub async fn describe_group(&self, id: &str) -> Result<Group, ClientError> {
-        let request = &DescribeGroupsRequest { groups: vec![id.into()], ..Default::default() };
-        let what = || format!("describe group {id}");
-        let group = self
-            .at_coordinator(id, |connection| async move {
-                let mut response = connection.call(request).await?;
-                let Some(group) = response.groups.pop() else {
-                    return Err(ClientError::refused(what(), ErrorCode::GroupIdNotFound.code()));
-                };
-                ClientError::check(group.error_code, group.error_message.as_deref(), what)?;
-                Ok(group)
-            })
-            .await?;
-        let members = group.members.iter().map(|member| GroupMember {
-            id: member.member_id.to_string(),
-            instance_id: member.group_instance_id.as_deref().map(str::to_owned),
-            client_id: member.client_id.to_string(),
-            client_host: member.client_host.to_string(),
-            assignment: crate::group::read_assignment(&member.member_assignment),
-        });
-        Ok(Group {
-            id: group.group_id.to_string(),
-            state: group.group_state.to_string(),
-            protocol_type: group.protocol_type.to_string(),
-            protocol: group.protocol_data.to_string(),
-            kind: String::new(),
-            members: members.collect(),
-        })
     }
 
     /// Deletes a group without members and what it has committed.

@@ -14,14 +14,12 @@ use types::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicPart
 use wire::ApiKey;
 use wire::Records;
 use wire::consumer_group_describe_request::ConsumerGroupDescribeRequest;
-use wire::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
 use wire::describe_groups_request::DescribeGroupsRequest;
 use wire::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use wire::offset_fetch_request::{OffsetFetchRequest, OffsetFetchRequestGroup};
 
 use super::Admin;
 use super::committed::{CommittedOffset, OFFSETS_VERSION_MAX};
-use super::configs::ResourceKind;
 use super::groups::{Group, GroupMember};
 use crate::cluster::CoordinatorKind;
 use crate::consumer::{Fetched, Isolation, decode};
@@ -147,33 +145,6 @@ impl Admin {
             Ok(answers)
         })
         .await
-    }
-
-    /// Some settings of many topics; a topic that does not exist is left out.
-    ///
-    /// # Errors
-    /// No node answers.
-    pub async fn configs_of_topics(
-        &self,
-        topics: &BTreeSet<String>,
-        names: &[&str],
-    ) -> Result<BTreeMap<String, BTreeMap<String, String>>, ClientError> {
-        let resources = topics.iter().map(|topic| DescribeConfigsResource {
-            resource_type: ResourceKind::Topic as i8,
-            resource_name: topic.as_str().into(),
-            configuration_keys: Some(names.iter().map(|&name| name.into()).collect()),
-            ..Default::default()
-        });
-        let request = &DescribeConfigsRequest { resources: resources.collect(), ..Default::default() };
-        let response = self.client.retry(|| async { self.client.any().await?.call(request).await }).await?;
-        let known = response.results.into_iter().filter(|result| result.error_code == 0).map(|result| {
-            let configs = result
-                .configs
-                .into_iter()
-                .filter_map(|config| Some((config.name.into_owned(), config.value?.into_owned())));
-            (result.resource_name.into_owned(), configs.collect())
-        });
-        Ok(known.collect())
     }
 
     /// The time of the first record at or after each position, read from the records themselves; a position with none is
