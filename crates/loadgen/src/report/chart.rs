@@ -3,6 +3,7 @@
 //! plotters draws with fixed colours; these are placeholders here, replaced by CSS variables afterwards, so that one
 //! drawing is right in light and in dark.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
@@ -98,11 +99,19 @@ impl Axis {
             Scale::Linear => {
                 let raw = (self.high - self.low) / count_max.max(1) as f64;
                 let power = 10f64.powf(raw.log10().floor());
-                let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|step| raw <= *step);
-                let step = step.unwrap_or(10.0 * power);
-                let first = (self.low / step).ceil() as i64;
-                let last = (self.high / step + 1e-9).floor() as i64;
-                (first..=last).map(|index| index as f64 * step).collect()
+                let at_steps = |step: f64| -> Vec<f64> {
+                    let first = (self.low / step).ceil() as i64;
+                    let last = (self.high / step + 1e-9).floor() as i64;
+                    (first..=last).map(|index| index as f64 * step).collect()
+                };
+                // Whole messages have no ticks between 0 and 1: two that read alike would both lie.
+                let reads_well = |ticks: &Vec<f64>| {
+                    let texts: BTreeSet<String> = ticks.iter().map(|tick| (self.text)(*tick)).collect();
+                    texts.len() == ticks.len()
+                };
+                let steps = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0].map(|factor| factor * power);
+                let ticks = steps.into_iter().filter(|step| raw <= *step).map(at_steps).find(reads_well);
+                ticks.unwrap_or_else(|| vec![self.low, self.high])
             }
             Scale::Log => {
                 let (first, last) = (self.low.log10().ceil() as i32, (self.high.log10() + 1e-9).floor() as i32);
@@ -293,6 +302,14 @@ mod tests {
         assert_eq!(ticks(0.0, 4321.0, Scale::Linear), [0.0, 1000.0, 2000.0, 3000.0, 4000.0]);
         assert_eq!(ticks(50.0, 20_000.0, Scale::Log), [100.0, 1000.0, 10_000.0]);
         assert_eq!(ticks(200.0, 1000.0, Scale::Log), [200.0, 500.0, 1000.0]);
+    }
+
+    #[test]
+    fn ticks_of_whole_numbers_are_whole() {
+        let whole = |high| Axis { low: 0.0, high, scale: Scale::Linear, text: super::super::format::count }.ticks(6);
+        assert_eq!(whole(1.0), [0.0, 1.0]);
+        assert_eq!(whole(3.2), [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(whole(6.5), [0.0, 2.0, 4.0, 6.0]);
     }
 
     #[test]
