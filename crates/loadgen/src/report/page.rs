@@ -52,12 +52,21 @@ impl Row<'_> {
     }
 
     /// What is drawn of each run: the middle one strong and, where there is room for them, the others faint.
-    fn lines(&self, has_faint: bool, points: impl Fn(usize) -> Vec<(f64, f64)>) -> Vec<Line> {
+    /// A line for each unbroken stretch of points of each run.
+    fn lines(&self, has_faint: bool, stretches: impl Fn(usize) -> Vec<Vec<(f64, f64)>>) -> Vec<Line> {
         let middle = self.middle_run();
-        (0..self.target.runs.len())
-            .filter(|run| has_faint || *run == middle)
-            .map(|run| Line { series: self.place, is_faint: run != middle, points: points(run) })
-            .collect()
+        let line = |run: usize, points| Line { series: self.place, is_faint: run != middle, points };
+        let runs = (0..self.target.runs.len()).filter(|run| has_faint || *run == middle);
+        runs.flat_map(|run| stretches(run).into_iter().map(move |points| line(run, points))).collect()
+    }
+
+    /// The seconds of a run that charts show: of the measured time and before, and after it as long as something was acked.
+    /// What was due in an outage at the end is acked there; then readers only read what is left.
+    fn windows(&self, run: usize) -> Vec<&SeriesLine> {
+        let of_run = || self.series.iter().copied().filter(|line| line.run as usize == run);
+        let is_load = |line: &&SeriesLine| line.is_measured || 0 < line.acked_messages_per_s;
+        let end_ms = of_run().filter(is_load).map(|line| line.at_ms).max().unwrap_or(0);
+        of_run().filter(|line| line.at_ms <= end_ms).collect()
     }
 
     fn key(&self) -> String {
@@ -458,7 +467,8 @@ fn charts(out: &mut String, rows: &[Row<'_>]) {
         "by percentile, from due to read",
         &percentile_chart("End-to-end latency by percentile", &run, end_to_end, share, bound("end_to_end_p99_ms")),
     );
-    let acked = |line: &SeriesLine| Some(line.acked_messages_per_s as f64);
+    // A sliver of a second has no rate to speak of.
+    let acked = |line: &SeriesLine| (line.window_ms >= 500).then_some(line.acked_messages_per_s as f64);
     let offered = run.iter().flat_map(|row| row.target.runs.iter()).map(|run| run.offered_messages_per_s).max();
     let offered = offered.filter(|_| {
         run.iter().all(|row| !matches!(row.summary.workload.mode.as_str(), "closed" | "maximum" | "sweep"))
@@ -646,15 +656,23 @@ fn time_chart(
     value: impl Fn(&SeriesLine) -> Option<f64>,
     bound: Option<(f64, &str)>,
 ) -> String {
-    let points = |row: &Row<'_>, run: usize| {
-        // After the measured time readers only read what is left; and a window may be a sliver of a second.
-        let of_run = || row.series.iter().filter(|line| line.run as usize == run && line.window_ms >= 500);
-        let end_ms = of_run().filter(|line| line.is_measured).map(|line| line.at_ms).max().unwrap_or(0);
-        let windows: Vec<&&SeriesLine> = of_run().filter(|line| line.at_ms <= end_ms).collect();
+    let stretches = |row: &Row<'_>, run: usize| {
+        let windows = row.windows(run);
         let step = windows.len().div_ceil(POINTS_MAX).max(1);
-        windows.iter().step_by(step).filter_map(|line| Some((line.at_ms as f64 / 1e3, value(line)?))).collect()
+        let points: Vec<Option<(f64, f64)>> = windows
+            .iter()
+            .step_by(step)
+            .map(|line| value(line).map(|value| (line.at_ms as f64 / 1e3, value)))
+            .collect();
+        // Where nothing was measured, as in an outage, there is no line: one drawn across would say that all went on.
+        let stretches = points.split(Option::is_none).filter(|stretch| !stretch.is_empty());
+        stretches.map(|stretch| stretch.iter().copied().flatten().collect()).collect()
     };
-    let lines: Vec<Line> = rows.iter().flat_map(|row| row.lines(has_faint(rows), |run| points(row, run))).collect();
+    let lines: Vec<Line> = rows.iter().flat_map(|row| row.lines(has_faint(rows), |run| stretches(row, run))).collect();
+    // All charts over time have the same axis, whatever was not measured in some seconds.
+    let windows = rows.iter().flat_map(|row| (0..row.target.runs.len()).flat_map(|run| row.windows(run)));
+    let (first_ms, last_ms) =
+        windows.fold((u64::MAX, 0), |(first, last), line| (first.min(line.at_ms), last.max(line.at_ms)));
     draw(&Chart {
         title,
         x_label: "seconds, warm-up included",
@@ -665,7 +683,7 @@ fn time_chart(
         lines: &lines,
         bound,
         y_max: None,
-        x_range: None,
+        x_range: (first_ms < last_ms).then_some((first_ms as f64 / 1e3, last_ms as f64 / 1e3)),
     })
 }
 
@@ -676,7 +694,7 @@ fn sweep_chart(rows: &[&Row<'_>]) -> String {
             steps.map(|step| (step.acked_messages_per_s as f64, step.latency_us.max(1) as f64)).collect();
         // They were tried in another order: up, then halving the gap.
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        points
+        vec![points]
     };
     let lines: Vec<Line> = rows.iter().flat_map(|row| row.lines(has_faint(rows), |run| points(row, run))).collect();
     draw(&Chart {

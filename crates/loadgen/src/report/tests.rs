@@ -135,6 +135,29 @@ fn every_run_is_drawn_and_the_middle_one_is_strong() {
 }
 
 #[test]
+fn an_outage_is_a_gap_and_what_it_held_up_is_shown_behind_it() {
+    let mut shown = results(sample::summary(vec![sample::target("ringlog", 1, 1)]));
+    let strokes = |html: &str, title: &str| chart_of(html, title).matches("stroke=\"var(--series-0)\"").count();
+    let html = page(std::slice::from_ref(&shown));
+    assert_eq!(strokes(&html, "Produce p99 over time"), 1);
+    assert!(!chart_of(&html, "Produce p99 over time").contains("\n10 s\n"));
+    for line in shown.series.iter_mut().filter(|line| (5_000..=8_000).contains(&line.at_ms)) {
+        (line.acked_messages_per_s, line.produce_p99_us) = (0, None);
+    }
+    // Acked behind the measured time, within a sliver of a second.
+    let last = shown.series.last().expect("windows").clone();
+    let (at_ms, acked_messages_per_s) = (last.at_ms + 100, last.acked_messages_per_s * 1_000_000);
+    let late = SeriesLine { at_ms, window_ms: 100, is_measured: false, acked_messages_per_s, ..last };
+    shown.series.push(SeriesLine { produce_p99_us: Some(9_000_000), ..late });
+    let html = page(&[shown]);
+    assert_eq!(strokes(&html, "Produce p99 over time"), 2);
+    assert!(chart_of(&html, "Produce p99 over time").contains("\n10 s\n"));
+    // It went to nothing there, which is a number, and a sliver has no rate.
+    assert_eq!(strokes(&html, "Throughput over time"), 1);
+    assert!(!chart_of(&html, "Throughput over time").contains(" G\n"));
+}
+
+#[test]
 fn text_from_outside_cannot_become_markup() {
     let mut summary = sample::summary(vec![sample::target("<img onerror=x>", 1, 1)]);
     summary.workload.question = Some("</style><b>".to_owned());
