@@ -25,7 +25,7 @@ use crate::preflight::{self, Facts};
 use crate::shared::{Leaders, Topic};
 use crate::soak;
 use crate::verdict::Row;
-use crate::workload::{Load, Rate, Sweep, Workload};
+use crate::workload::{Durability, Load, Rate, Sweep, Topics, Workload};
 
 /// How long new topics may take to have leaders.
 const TOPICS_READY: Duration = Duration::from_secs(60);
@@ -136,11 +136,15 @@ async fn run_on_ground(
     let run = (now_ns() as u32).rotate_left(8) ^ std::process::id();
     let names = topic_names(workload, run);
     let mut seen = TopicsSeen::default();
+    let mut as_described = workload.clone();
     let outcome = async {
         if workload.topics.existing.is_none() {
             make_topics(workload, &names, options, &admin).await?;
         }
         let (topics, leaders) = find_topics(workload, &names, options, &client).await?;
+        if let Some(name) = &workload.topics.existing {
+            describe_existing(name, &mut as_described.topics, &client, &admin).await?;
+        }
         seen.count = topics.len() as u32;
         seen.partitions_min = topics.iter().map(|topic| topic.partitions).min().unwrap_or(0);
         if workload.targets.rows.iter().any(|target| target.row == Row::RetentionS) {
@@ -176,7 +180,7 @@ async fn run_on_ground(
         }
     }
     let mut outcome = outcome?;
-    outcome.workload = workload.clone();
+    outcome.workload = as_described;
     outcome.topics = seen;
     outcome.started_at = started_at;
     outcome.findings = findings;
@@ -306,6 +310,22 @@ async fn find_topics(
         }
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// A topic that was there has copies and a durability of its own, whatever a workload's defaults are.
+async fn describe_existing(name: &str, topics: &mut Topics, client: &Client, admin: &Admin) -> Result<(), RunError> {
+    let found = client.topic_now(name, false).await?;
+    if let Some(copies) = found.partitions.iter().map(|partition| partition.replicas.len()).min() {
+        topics.replication_factor = copies as u16;
+    }
+    let keys = ["flush.messages", "flush.ms"];
+    // Of brokers that do not tell, the workload's default stands.
+    let described = admin.describe_configs_of(ResourceKind::Topic, &[name.to_owned()], Some(&keys)).await;
+    if let Some(entries) = described.ok().as_ref().and_then(|described| described.get(name)) {
+        let value_of = |key: &str| entries.iter().find(|entry| entry.name == key)?.value.as_deref();
+        topics.durability = Durability::of_configs(value_of);
+    }
+    Ok(())
 }
 
 /// Who leads what. Nodes keep the places they have in `nodes`; new ones are appended.

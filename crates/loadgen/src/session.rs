@@ -143,6 +143,11 @@ impl Session {
         for (index, spec) in self.targets.iter().enumerate() {
             let nodes = if spec.is_started_here() { spec.nodes as usize } else { 0 };
             fault::check(&self.faults, nodes).map_err(|reason| format!("{}: {reason}", self.label(index)))?;
+            let existing = self.cells.iter().find_map(|cell| cell.workload.topics.existing.as_ref());
+            if let Some(name) = existing.filter(|_| spec.durability.is_some() || spec.replication_factor.is_some()) {
+                let reason = format!("topic {name} is there already, and has its own durability and copies");
+                return Err(Failed::from(reason).of(&self.label(index)));
+            }
         }
         let mut running = Vec::new();
         for (index, spec) in self.targets.iter().enumerate() {
@@ -212,6 +217,9 @@ impl Session {
                 spec: &up.spec,
                 dirs: up.nodes.iter().flat_map(|node| &node.dirs).map(PathBuf::as_path).collect(),
             };
+            // Of a topic that was there, these are known now.
+            done.summary.targets[row].replication_factor = u32::from(outcome.workload.topics.replication_factor);
+            done.summary.targets[row].durability = outcome.workload.topics.durability.word().to_owned();
             done.summary.targets[row].runs.push(Run::of(&outcome, beside.rows(&outcome)));
             lines.extend(series(&outcome, row as u32, run));
             done.outcomes.push((row as u32, run, outcome));
@@ -567,6 +575,15 @@ mod tests {
         assert_eq!(error.cause, Cause::Unreachable, "{error}");
         assert!(error.reason.starts_with("127.0.0.1:1: no answer within 5 s: cannot connect"), "{error}");
         assert!(!session.results.exists());
+    }
+
+    #[test]
+    fn a_topic_that_is_there_is_called_what_it_is() {
+        let text = "name = \"t\"\n[topics]\nname = \"orders\"\n[load]\nrate = 1";
+        let cells = Suite::parse(text, Path::new(".")).expect("right").cells;
+        let session = Session { cells: cells.clone(), ..session("existing", &["ringlog:durability=durable"], 1) };
+        let error = session.run(&mut |_, _, _| panic!("driven"), &mut |_| {}).expect_err("it has its own");
+        assert!(error.reason.contains("topic orders is there already"), "{error}");
     }
 
     #[test]

@@ -74,11 +74,11 @@ pub struct RawTopics {
     pub count: Option<u64>,
     /// Of each. Default 1.
     pub partitions: Option<u64>,
-    /// Default 1; never more than there are brokers.
+    /// Default 1; never more than there are brokers. An existing topic has its own, and its own durability and configs.
     pub replication_factor: Option<u64>,
     /// An existing topic to use; without it topics are made for the run and deleted after it.
     pub name: Option<String>,
-    /// `replicated`, `interval` or `durable`. Default `replicated`.
+    /// `replicated`, `interval` or `durable`. Default: what `configs` make of it, `replicated` without any.
     pub durability: Option<String>,
     /// Of `interval`, in milliseconds. Default 1000.
     pub flush_ms: Option<u64>,
@@ -224,7 +224,7 @@ pub struct Topics {
 impl Topics {
     /// The same topics in another mode.
     pub fn set_durability(&mut self, durability: Durability) {
-        if let Some((name, _)) = self.durability.topic_config() {
+        for name in ["flush.messages", "flush.ms"] {
             self.configs.remove(name);
         }
         self.configs.extend(durability.topic_config().map(|(name, value)| (name.to_owned(), value)));
@@ -262,6 +262,16 @@ impl Durability {
 }
 
 impl Durability {
+    /// What the settings of a topic make of it: `flush.messages` and `flush.ms`, where they are told.
+    pub(crate) fn of_configs<'a>(value_of: impl Fn(&str) -> Option<&'a str>) -> Self {
+        let flush_ms = value_of("flush.ms").and_then(|ms| ms.parse().ok()).filter(|ms| *ms < i64::MAX as u64);
+        match (value_of("flush.messages"), flush_ms) {
+            (Some("1"), _) => Self::Durable,
+            (_, Some(ms)) => Self::Interval(Duration::from_millis(ms)),
+            (_, None) => Self::Replicated,
+        }
+    }
+
     /// The topic setting that makes it so.
     fn topic_config(self) -> Option<(&'static str, String)> {
         match self {
@@ -594,7 +604,25 @@ impl Check {
         if raw.name.is_some() && count != 1 {
             self.wrong(format!("topics.count = {count}: 1 when an existing topic is named"));
         }
+        if let Some(name) = &raw.name {
+            let given = [
+                ("replication_factor", raw.replication_factor.is_some()),
+                ("durability", raw.durability.is_some()),
+                ("configs", !raw.configs.is_empty()),
+            ];
+            for (field, _) in given.iter().filter(|(_, is_given)| *is_given) {
+                self.wrong(format!("topics.{field}: {name} is a topic that is there already, and has its own"));
+            }
+        }
         let mut configs = raw.configs;
+        let by_configs = Durability::of_configs(|name| configs.get(name).map(String::as_str));
+        let durability = match raw.durability {
+            None => by_configs,
+            Some(_) => durability,
+        };
+        if durability == Durability::Replicated && by_configs != durability {
+            self.wrong(format!("topics.durability = \"replicated\": topics.configs make it {by_configs}"));
+        }
         if let Some((name, value)) = durability.topic_config()
             && let Some(other) = configs.insert(name.to_owned(), value.clone())
             && other != value
@@ -862,6 +890,27 @@ mod tests {
         let text =
             "[load]\nrate = 1\n[topics]\ndurability = \"interval\"\nflush_ms = 7\nconfigs = { \"flush.ms\" = \"8\" }";
         assert!(parse(text).expect_err("twice").to_string().contains("\"flush.ms\" = \"8\""));
+    }
+
+    #[test]
+    fn durability_is_what_settings_make_of_it_whoever_wrote_them() {
+        let of = |topics: &str| parse(&format!("[load]\nrate = 1\n[topics]\n{topics}")).map(|w| w.topics.durability);
+        assert_eq!(of("configs = { \"flush.messages\" = \"1\", \"flush.ms\" = \"0\" }"), Ok(Durability::Durable));
+        assert_eq!(of("configs = { \"flush.ms\" = \"7\" }"), Ok(Durability::Interval(Duration::from_millis(7))));
+        // Kafka's default.
+        assert_eq!(of("configs = { \"flush.ms\" = \"9223372036854775807\" }"), Ok(Durability::Replicated));
+        let contradiction = of("durability = \"replicated\"\nconfigs = { \"flush.messages\" = \"1\" }");
+        assert!(contradiction.expect_err("not both").to_string().contains("topics.configs make it durable"));
+    }
+
+    #[test]
+    fn a_topic_that_is_there_keeps_its_own_settings() {
+        let text = "[load]\nrate = 1\n[topics]\nname = \"orders\"\nreplication_factor = 3\ndurability = \"durable\"\n\
+                    configs = { \"retention.ms\" = \"5\" }";
+        let error = parse(text).expect_err("three").to_string();
+        for field in ["replication_factor", "durability", "configs"] {
+            assert!(error.contains(&format!("topics.{field}: orders is a topic that is there already")), "{error}");
+        }
     }
 
     #[test]

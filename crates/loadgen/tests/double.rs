@@ -288,7 +288,7 @@ impl Broker {
         let partition = |partition_index| MetadataResponsePartition {
             partition_index,
             leader_id: if self.fault == Fault::Leaderless { -1 } else { 0 },
-            replica_nodes: vec![0],
+            replica_nodes: vec![0, 1],
             isr_nodes: vec![0],
             ..Default::default()
         };
@@ -551,6 +551,12 @@ fn a_run_that_is_stopped_is_partial_and_says_so() {
     assert!(outcome.measured < Duration::from_secs(60), "{:?}", outcome.measured);
     assert!(0 < outcome.acked.messages);
     assert!(outcome.check.passed(), "{:?}", outcome.check);
+}
+
+#[test]
+fn a_topic_that_was_there_has_the_copies_that_it_has() {
+    let outcome = drive(Fault::None, "rate = 100");
+    assert_eq!(outcome.workload.topics.replication_factor, 2, "the workload says nothing of it, and its default is 1");
 }
 
 #[test]
