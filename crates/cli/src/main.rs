@@ -144,7 +144,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("ringlog: {}", failure.message);
+                output::tell(format!("ringlog: {}", failure.message));
             }
             failure.code.into()
         }

@@ -5,9 +5,10 @@ mod nodes;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use nodes::{ANY_PORT, Folder, PATIENCE, Running, run};
+use nodes::{ANY_PORT, Folder, PATIENCE, Running, ringlog, run};
 
 #[test]
 fn a_node_serves_says_what_it_uses_and_stops_on_sigterm() {
@@ -32,6 +33,20 @@ fn a_node_serves_says_what_it_uses_and_stops_on_sigterm() {
     let (output, stdout, stderr) = run(&folder, &["log", "verify", "ringlog-data/__cluster_metadata-0", "--records"]);
     assert!(output.status.success(), "{stdout}{stderr}");
     assert!(stdout.contains("no faults"), "{stdout}");
+}
+
+#[test]
+fn nobody_who_reads_stderr_is_no_reason_to_end_otherwise() {
+    let folder = Folder::new("unread");
+    for (arguments, code) in [
+        (&["topic", "list", "-b", "127.0.0.1:1", "--timeout", "100ms"][..], 4),
+        (&["bench", "disk", "--time", "100ms", "--bytes", "1MiB"], 0),
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let status = ringlog(&folder).args(arguments).stdout(Stdio::null()).stderr(writer).status().expect("run");
+        assert_eq!(status.code(), Some(code), "{arguments:?}: {status}");
+    }
 }
 
 #[test]

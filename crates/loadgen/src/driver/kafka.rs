@@ -170,7 +170,7 @@ fn fetch(folder: &Path) -> Result<(), String> {
     fs::create_dir_all(folder).map_err(failed)?;
     let pom = folder.join("pom.xml");
     fs::write(&pom, POM).map_err(failed)?;
-    eprintln!("fetching Apache Kafka {KAFKA_VERSION} with Maven into {}", folder.display());
+    tell!("fetching Apache Kafka {KAFKA_VERSION} with Maven into {}", folder.display());
     let output = Command::new(mvn)
         .args(["-q", "-B", "-f"])
         .arg(&pom)

@@ -3,6 +3,15 @@
 //! [`TargetSpec`] says what is wanted, [`start`] brings it up and [`Running`] is what the generator drives. Dropping a
 //! `Running` ends its processes by their ids and removes its data and mounts.
 
+/// Says something on stderr, if somebody is there to read it: a closed terminal must not keep nodes from being ended and
+/// their data from being removed.
+macro_rules! tell {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
 pub mod fault;
 pub mod kafka;
 pub mod place;

@@ -153,12 +153,12 @@ impl Drop for Prepared {
             // Lazily, if a process that was just ended still holds a file.
             let done = umount2(point, MntFlags::empty()).or_else(|_| umount2(point, MntFlags::MNT_DETACH));
             if let Err(error) = done {
-                eprintln!("cannot unmount {}: {error}", point.display());
+                tell!("cannot unmount {}: {error}", point.display());
             }
         }
         for dir in &self.dirs {
             if let Err(error) = fs::remove_dir_all(dir) {
-                eprintln!("cannot remove {}: {error}", dir.display());
+                tell!("cannot remove {}: {error}", dir.display());
             }
             if let Some(ours) =
                 dir.parent().filter(|parent| parent.parent().is_some_and(|given| ours_in(given) == *parent))

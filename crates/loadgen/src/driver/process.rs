@@ -103,7 +103,7 @@ impl Process {
         let asked = self.ask_to_stop();
         while matches!(self.child.try_wait(), Ok(None)) {
             if asked.elapsed() > STOP_TIME_MAX {
-                eprintln!("{} does not stop on SIGTERM: killed", self.name);
+                tell!("{} does not stop on SIGTERM: killed", self.name);
                 let _ = self.child.kill();
                 let _ = self.child.wait();
                 return;
