@@ -218,7 +218,7 @@ impl TargetRow {
             us(self.produce_p99_us),
             us(self.produce_p99_9_us),
             us(self.end_to_end_p99_us),
-            self.lag_age_ms.map_or_else(dash, |ms| latency(ms * 1000).into()),
+            self.lag_age_ms.map_or_else(dash, |ms| lag(ms).into()),
             self.cpu_ns_per_request.map_or_else(dash, |ns| latency_ns(ns).into()),
         ];
         if wide {
@@ -400,6 +400,11 @@ pub(crate) fn latency(us: u64) -> String {
     latency_ns(us * 1000)
 }
 
+/// The age of a lag, which is known to a millisecond: none of it is not `0.00 us`.
+fn lag(ms: u64) -> String {
+    if ms == 0 { "0 ms".to_owned() } else { latency(ms * 1000) }
+}
+
 fn latency_ns(ns: u64) -> String {
     let us = ns as f64 / 1e3;
     let three = |value: f64| match value {
@@ -477,5 +482,6 @@ mod tests {
     fn latencies_have_three_figures_and_a_unit() {
         let texts = [5_400, 850_000, 2_349_000, 61_000_000_000].map(latency_ns);
         assert_eq!(texts, ["5.40 us", "850 us", "2.35 ms", "61.0 s"]);
+        assert_eq!([0, 5].map(lag), ["0 ms", "5.00 ms"]);
     }
 }
