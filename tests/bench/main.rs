@@ -76,6 +76,7 @@ type Test = fn(&Path) -> Result<(), String>;
 
 const TESTS: &[(&str, Test)] = &[
     ("a comparison of five runs each has a verdict, and diff and report read it", comparison),
+    ("a setting that a node does not know is said, and only that", unknown_setting),
     ("what a restarted broker used is what both of its processes used", restarted),
     ("a restart that comes after the end is missed, and said to be", restarted_too_late),
     ("Ctrl-C leaves a partial report that says so", interrupted),
@@ -237,6 +238,25 @@ fn limits_file(scratch: &Path) -> Result<PathBuf, String> {
     let path = scratch.join("limits.json");
     limits.write(&path).map_err(|e| e.to_string())?;
     Ok(path)
+}
+
+fn unknown_setting(scratch: &Path) -> Result<(), String> {
+    let file = scratch.join("unknown.toml");
+    fs::write(&file, "name = \"unknown\"\n[load]\nrate = 100\n").map_err(|e| e.to_string())?;
+    let results = scratch.join("unknown");
+    let target = "ringlog:ringlog.log.append.backend=inline,ringlog.log.append.backnd=inline";
+    let output = bench(scratch, &results, &["run", &file.display().to_string(), "--target", target], DURATION)?;
+    let folder = Folder::only(&results)?;
+    let notes = &folder.summary["targets"][0]["notes"];
+    let wanted = "ringlog.log.append.backnd is no setting that it knows, and had no effect";
+    if notes.as_array().is_none_or(|notes| notes.len() != 1 || notes[0] != wanted) {
+        return Err(format!("notes {notes}: {}", told(&output)));
+    }
+    let is_said = |text: &str| text.contains(wanted);
+    match is_said(&folder.page) && is_said(&String::from_utf8_lossy(&output.stderr)) {
+        true => Ok(()),
+        false => Err(format!("not on the page, or not told meanwhile: {}", told(&output))),
+    }
 }
 
 fn restarted(scratch: &Path) -> Result<(), String> {

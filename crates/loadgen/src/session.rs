@@ -340,15 +340,20 @@ impl Session {
             }
             Err(StartError::Stopped) => return Ok(None),
         };
-        let mut note = None;
+        let mut notes = Vec::new();
+        for name in &running.unknown_settings {
+            let note = format!("{name} is no setting that it knows, and had no effect");
+            told(&format!("{label}: {note}"));
+            notes.push(note);
+        }
         if spec.system == System::Kafka && !self.warmup_max.is_zero() {
-            note = Some(self.warm_up(&mut running, label, drive, told)?);
+            notes.push(self.warm_up(&mut running, label, drive, told)?);
         }
         for row in rows {
             row.version = running.version.clone();
             row.storage = running.storage.clone();
             row.config = running.config.clone();
-            row.notes.extend(note.clone());
+            row.notes.extend(notes.clone());
         }
         Ok(Some(running))
     }

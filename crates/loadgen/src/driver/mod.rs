@@ -25,7 +25,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use client::{Client, ClientConfig, ClientError};
+use client::{Admin, Client, ClientConfig, ClientError, ConfigResource};
 
 pub use spec::{Place, System, TargetSpec, parse_cpus};
 
@@ -85,6 +85,8 @@ pub struct Running {
     pub version: Option<String>,
     /// The settings that each node was started with.
     pub config: BTreeMap<String, String>,
+    /// Settings that the target names and that the nodes do not know: they had no effect.
+    pub unknown_settings: Vec<String>,
     // Dropped after the nodes: fields are dropped in this order.
     _places: Vec<Prepared>,
     _logs: Logs,
@@ -153,6 +155,7 @@ pub async fn start(spec: &TargetSpec, tools: &Tools, stop: &AtomicBool) -> Resul
             storage: None,
             version: None,
             config: BTreeMap::new(),
+            unknown_settings: Vec::new(),
             _places: Vec::new(),
             _logs: Logs(None),
         },
@@ -160,6 +163,7 @@ pub async fn start(spec: &TargetSpec, tools: &Tools, stop: &AtomicBool) -> Resul
         System::Kafka => start_kafka(spec, tools)?,
     };
     wait_until_ready(&mut running, stop).await?;
+    running.unknown_settings = unknown_settings(spec, &running.bootstrap).await.unwrap_or_default();
     Ok(running)
 }
 
@@ -222,6 +226,7 @@ fn start_ringlog(spec: &TargetSpec, tools: &Tools) -> Result<Running, StartError
         version: crate::machine::version_of(&tools.ringlog, "--version"),
         nodes: vec![RunningNode { process, dirs, http: Some(http) }],
         config,
+        unknown_settings: Vec::new(),
         _places: vec![place],
         _logs: logs,
     })
@@ -273,6 +278,7 @@ fn start_kafka(spec: &TargetSpec, tools: &Tools) -> Result<Running, StartError> 
         storage,
         version: Some(format!("Apache Kafka {KAFKA_VERSION}")),
         config,
+        unknown_settings: Vec::new(),
         _places: vec![place],
         _logs: logs,
     })
@@ -340,6 +346,19 @@ async fn wait_until_ready(running: &mut Running, stop: &AtomicBool) -> Result<()
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// The settings of a target that its nodes start with and do not know: a typing error changes nothing but the label. Ringlog
+/// leaves them out of what it describes; Kafka describes them too, without saying what they do.
+async fn unknown_settings(spec: &TargetSpec, bootstrap: &str) -> Result<Vec<String>, ClientError> {
+    if !spec.is_started_here() || spec.settings.is_empty() {
+        return Ok(Vec::new());
+    }
+    let client = Client::connect(ClientConfig::new(bootstrap)).await?;
+    let Some(node) = client.cluster().await?.nodes.into_iter().next() else { return Ok(Vec::new()) };
+    let described = Admin::new(client).describe_configs(&ConfigResource::broker(node.id), true).await?;
+    let is_known = |name: &str| described.iter().any(|entry| entry.name == name && entry.documentation.is_some());
+    Ok(settings(spec).filter(|(name, _)| !is_known(name)).map(|(name, _)| name.to_owned()).collect())
 }
 
 async fn nodes_seen(bootstrap: &str) -> Result<usize, ClientError> {
