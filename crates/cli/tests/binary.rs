@@ -50,6 +50,17 @@ fn nobody_who_reads_stderr_is_no_reason_to_end_otherwise() {
 }
 
 #[test]
+fn a_bench_that_could_not_write_its_answer_does_not_begin() {
+    let folder = Folder::new("omb-json");
+    std::fs::write(folder.join("w.toml"), "name = \"w\"\n[load]\nrate = 1\n").expect("written");
+    // Nobody is there to be measured, which would take five seconds to find out and end with 4.
+    let arguments = ["bench", "run", "w.toml", "-b", "127.0.0.1:1", "--omb-json", "nowhere/omb.json"];
+    let (output, _, stderr) = run(&folder, &arguments);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert_eq!(stderr, "ringlog: --omb-json: there is no folder nowhere\n");
+}
+
+#[test]
 fn kafkas_stock_file_starts_a_node_with_the_environments_log_dirs() {
     let folder = Folder::new("stock");
     let file = folder.join("server.properties");

@@ -101,6 +101,12 @@ impl Measure {
         if plan.repeats == 0 || REPEATS_MAX < plan.repeats {
             return Err(Failure::new(Code::Usage, format!("--repeat {}: 1 to {REPEATS_MAX}", plan.repeats)));
         }
+        // What cannot be written at the end is told before anything is measured.
+        let folder = self.omb_json.as_deref().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            let said = format!("--omb-json: there is no folder {}", folder.display());
+            return Err(Failure::new(Code::NotFound, said));
+        }
         let suite = self.read_suite(&plan.workload)?;
         let targets = match (plan.targets, suite.targets) {
             (given, _) if !given.is_empty() => given,
@@ -177,8 +183,8 @@ impl Measure {
             };
             Failure::new(code, why.reason)
         })?;
-        self.write_omb(&done)?;
         self.print(&done)?;
+        self.write_omb(&done)?;
         conclude(&done)
     }
 
