@@ -180,7 +180,7 @@ impl ConsoleConsumer {
             }
             let mut printer = Printer::new(Form::Console(format));
             let outcome = read::run(session.client, &plan, &mut printer).await;
-            eprintln!("Processed a total of {} messages", printer.records);
+            tell!("Processed a total of {} messages", printer.records);
             outcome.map(drop)
         })
     }

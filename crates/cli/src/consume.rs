@@ -144,7 +144,7 @@ impl Consume {
             let dead = plan.count.is_some_and(|wanted| printer.records < wanted) && end == End::Idle;
             if !plan.quiet && (io::stderr().is_terminal() && !io::stdout().is_terminal() || dead) {
                 let took = duration(began.elapsed());
-                eprintln!("ringlog: {} in {took}", read::records(printer.records));
+                tell!("ringlog: {} in {took}", read::records(printer.records));
             }
             Ok(())
         })

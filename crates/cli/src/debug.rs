@@ -70,7 +70,7 @@ impl Bundle {
             Failure::new(Code::Failed, format!("the bundle cannot be written to {}: {error}", self.file.display()))
         };
         File::create_new(&self.file).and_then(|mut file| file.write_all(body.as_bytes())).map_err(failed)?;
-        eprintln!("{} bytes written to {}", body.len(), self.file.display());
+        tell!("{} bytes written to {}", body.len(), self.file.display());
         Ok(())
     }
 }

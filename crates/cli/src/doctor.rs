@@ -45,7 +45,7 @@ impl Doctor {
         print(&DoctorReport::of(&findings), self.format.output)?;
         if self.format.output.is_text() {
             let summary = if self.from_client.is_some() { from_client::summary(&findings) } else { summary(&findings) };
-            eprintln!("\n{summary}");
+            tell!("\n{summary}");
         }
         let worst = worst(&findings);
         let bound = if self.strict { Severity::Warning } else { Severity::Refusal };

@@ -194,10 +194,10 @@ impl Inspect {
             return Ok(());
         }
         for name in report.leftovers.iter().chain(&report.strangers) {
-            eprintln!("beside them: {name}");
+            tell!("beside them: {name}");
         }
         for fault in report.faults() {
-            eprintln!("fault: {} at {}: {}", fault.file, fault.position, fault.reason);
+            tell!("fault: {} at {}: {}", fault.file, fault.position, fault.reason);
         }
         Ok(())
     }
@@ -365,12 +365,7 @@ fn progress_line() -> impl FnMut(&std::path::Path, RecoveryProgress) {
     move |folder, progress| {
         if Duration::from_secs(1) <= said.elapsed() {
             said = Instant::now();
-            eprintln!(
-                "reading {}: {} of {}",
-                folder.display(),
-                human(progress.bytes_done),
-                human(progress.bytes_total)
-            );
+            tell!("reading {}: {} of {}", folder.display(), human(progress.bytes_done), human(progress.bytes_total));
         }
     }
 }

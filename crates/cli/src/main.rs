@@ -4,6 +4,17 @@
 //! reads (`-o json`) has integers, a schema and a version: `output` says how, `schemas` lists them. Commands that ask a
 //! cluster reach it through `session`; why a command ends without success is a `failure` with an exit code.
 
+#![deny(clippy::print_stderr, reason = "it panics where nobody reads; tell! does not")]
+
+/// Tells whoever watches something, on stderr. A terminal that was closed and a reader that went away (`2>&1 | head`) are no
+/// reason to end in the middle of what is under way.
+macro_rules! tell {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
 mod bench;
 mod cluster;
 mod config;
@@ -144,7 +155,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                output::tell(format!("ringlog: {}", failure.message));
+                tell!("ringlog: {}", failure.message);
             }
             failure.code.into()
         }

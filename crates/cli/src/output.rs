@@ -129,12 +129,6 @@ pub(crate) fn print_text(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Tells whoever watches something, on stderr. A terminal that was closed and a reader that went away (`2>&1 | head`) are no
-/// reason to end in the middle of what is under way.
-pub(crate) fn tell(text: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{text}");
-}
-
 /// Whether colours are wanted (<https://no-color.org>); whether the stream is a terminal is the caller's question.
 pub(crate) fn use_colour() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

@@ -285,7 +285,7 @@ impl Produce {
                 ),
                 _ => format!("{partitions} partitions of {}", plan.topic),
             };
-            eprintln!("ringlog: {records} sent to {to} in {}", duration(took));
+            tell!("ringlog: {records} sent to {to} in {}", duration(took));
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ impl Serve {
             // What was logged comes before the greeting.
             logging::flush();
             match self.log_format {
-                LogFormat::Text => eprint!("{}", greeting(&config, &facts, node.report())),
+                LogFormat::Text => tell!("{}", greeting(&config, &facts, node.report()).trim_end()),
                 LogFormat::Json => log_greeting(&config, node.report()),
             }
             run_until_signal(node, &mut signals).await
@@ -282,7 +282,7 @@ async fn run_until_signal(node: Node, signals: &mut Signals) -> Result<(), Failu
 /// Ends at once: the end of the runtime would wait for what is under way.
 fn end_now(why: &str) -> ! {
     logging::flush();
-    eprintln!("ringlog: {why}");
+    tell!("ringlog: {why}");
     std::process::exit(1)
 }
 

@@ -325,8 +325,11 @@ impl Consent {
                 Failure::new(Code::Usage, why).with_next("the same with --yes; --dry-run shows what would happen")
             );
         }
-        eprint!("{question} Go on? [y/N] ");
-        let _ = io::stderr().flush();
+        // Where nobody can read the question the answer is no.
+        let asked = write!(io::stderr(), "{question} Go on? [y/N] ").and_then(|()| io::stderr().flush());
+        if asked.is_err() {
+            return Err(Failure::new(Code::Failed, "nothing was changed"));
+        }
         let mut answer = String::new();
         let read = io::stdin().read_line(&mut answer);
         match read.map(|_| answer.trim().to_lowercase()) {

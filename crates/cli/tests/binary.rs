@@ -3,9 +3,9 @@
 mod nodes;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nodes::{ANY_PORT, Folder, PATIENCE, Running, ringlog, run};
@@ -47,6 +47,38 @@ fn nobody_who_reads_stderr_is_no_reason_to_end_otherwise() {
         let status = ringlog(&folder).args(arguments).stdout(Stdio::null()).stderr(writer).status().expect("run");
         assert_eq!(status.code(), Some(code), "{arguments:?}: {status}");
     }
+}
+
+#[test]
+fn a_node_whose_stderr_nobody_reads_serves_and_stops() {
+    let folder = Folder::new("serve-unread");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    // Nobody reads the greeting, so the port is chosen here.
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let listeners = format!("listeners=PLAINTEXT://{free}");
+    let mut node = ringlog(&folder)
+        .args(["serve", "--override", &listeners, "--override", "ringlog.http.listener="])
+        .stderr(writer)
+        .spawn()
+        .expect("spawned");
+    let began = Instant::now();
+    let connected = loop {
+        match TcpStream::connect(free) {
+            Ok(connection) => break Some(connection),
+            Err(_) if node.try_wait().expect("a child").is_some() || PATIENCE < began.elapsed() => break None,
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    let mut client = connected.expect("it serves");
+    // It goes on where it would greet: | size | ApiVersions (18) | version 0 | correlation | client "c" |.
+    client.write_all(b"\0\0\0\x0b\0\x12\0\0\0\0\0\x07\0\x01c").expect("sent");
+    let mut answer = [0; 8];
+    client.read_exact(&mut answer).expect("answered");
+    assert_eq!(answer[4..], [0, 0, 0, 7], "the same correlation");
+    let pid = node.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("run").success());
+    assert_eq!(node.wait().expect("ended").code(), Some(0));
 }
 
 #[test]

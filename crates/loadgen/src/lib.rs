@@ -7,6 +7,8 @@
 //! batches and sends them, `worker` is the thread it runs on, `consumers` read and check (`stamp`, `check`), `template`
 //! encodes ahead.
 
+#![deny(clippy::print_stderr, reason = "it panics where nobody reads; tell! does not")]
+
 mod arrivals;
 mod ceiling;
 mod check;

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::LimitsFile;
 use super::run::stop_on_interrupt;
 use crate::failure::{Code, Failure};
-use crate::output::{Answer, Format, Section, print, tell};
+use crate::output::{Answer, Format, Section, print};
 use crate::units::{bytes, count, now_ms, parse_bytes, parse_duration, rfc3339};
 
 const AFTER_HELP: &str = "\
@@ -99,7 +99,7 @@ impl BenchDisk {
                         self.measure(&prepared.dirs[0], Some(format!("{name} in {}", whole.display())), &stop)
                     }
                     Err(PlaceError::Unavailable(why)) => {
-                        tell(format!("{name}: SKIPPED, {why}"));
+                        tell!("{name}: SKIPPED, {why}");
                         continue;
                     }
                     Err(PlaceError::Failed(why)) => Err(Failure::new(Code::Failed, format!("{name}: {why}"))),
@@ -119,11 +119,10 @@ impl BenchDisk {
         let (folder, stop) = (folder.to_owned(), Arc::clone(stop));
         let plan = Plan { folder: folder.clone(), write_bytes_max: self.bytes, budget: self.time, stop };
         let told = kept_as.clone().unwrap_or_else(|| folder.display().to_string());
-        let mut disk =
-            measure(&plan, rfc3339(now_ms()), &mut |what| tell(format!("{told}: {what}"))).map_err(|error| {
-                let was_stopped = error.kind() == std::io::ErrorKind::Interrupted;
-                Failure::new(if was_stopped { Code::Partial } else { Code::Failed }, error.to_string())
-            })?;
+        let mut disk = measure(&plan, rfc3339(now_ms()), &mut |what| tell!("{told}: {what}")).map_err(|error| {
+            let was_stopped = error.kind() == std::io::ErrorKind::Interrupted;
+            Failure::new(if was_stopped { Code::Partial } else { Code::Failed }, error.to_string())
+        })?;
         disk.place.path = kept_as.unwrap_or(disk.place.path);
         self.file.update(|limits| limits.put_disk(disk.clone()))?;
         Ok(DiskRow::of(&disk, self.ack.as_millis() as u64))

@@ -19,7 +19,7 @@ use super::live::Live;
 use super::rows::BenchResults;
 use super::run::{floor_beside_us, stop_on_interrupt, table};
 use crate::failure::{Code, Failure};
-use crate::output::{Format, print, print_text, tell};
+use crate::output::{Format, print, print_text};
 use crate::units::parse_duration;
 
 /// How targets are named, for the help of both commands.
@@ -167,13 +167,13 @@ impl Measure {
                 live.finish();
                 outcome.map_err(Failed::from)
             },
-            &mut |line| tell(line),
+            &mut |line| tell!("{line}"),
         );
         // Whatever happened, nothing of it stays; the nodes are gone by now.
         if work.exists()
             && let Err(error) = std::fs::remove_dir_all(&work)
         {
-            tell(format!("ringlog: cannot remove {}: {error}", work.display()));
+            tell!("ringlog: cannot remove {}: {error}", work.display());
         }
         let done = done.map_err(|why| {
             let code = match why.cause {
@@ -241,7 +241,7 @@ impl Measure {
 fn read_omb(workload: &Path, driver: &Path) -> Result<Omb, String> {
     let read = loadgen::omb::read(workload, driver, Path::new(".")).map_err(|refused| refused.to_string())?;
     for warning in &read.warnings {
-        tell(warning);
+        tell!("{warning}");
     }
     Ok(read)
 }

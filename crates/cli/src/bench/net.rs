@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::LimitsFile;
 use crate::failure::{Code, Failure};
-use crate::output::{Answer, Format, Section, print, tell};
+use crate::output::{Answer, Format, Section, print};
 use crate::units::{bytes, count, now_ms, parse_duration, rfc3339};
 
 const AFTER_HELP: &str = "\
@@ -57,7 +57,7 @@ impl BenchNet {
         self.file.read()?;
         let peer = self.connect.as_deref().map(resolve).transpose()?;
         let plan = Plan { peer, connections: self.connections, budget: time };
-        let network = measure(&plan, rfc3339(now_ms()), &mut |what| tell(what))
+        let network = measure(&plan, rfc3339(now_ms()), &mut |what| tell!("{what}"))
             .map_err(|error| Failure::new(Code::Unreachable, error.to_string()))?;
         self.file.update(|limits| limits.put_network(network.clone()))?;
         print(&NetworkLimits::of(&network, self.file.limits.display().to_string()), self.format.output)
@@ -68,7 +68,7 @@ impl BenchNet {
         let listener = TcpListener::bind(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let time = self.time.unwrap_or(Duration::from_secs(3600));
-        tell(format!("serving on {address}; measure from another machine: ringlog bench net --connect {address}"));
+        tell!("serving on {address}; measure from another machine: ringlog bench net --connect {address}");
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let (ended, end) = std::sync::mpsc::channel::<()>();

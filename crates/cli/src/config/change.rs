@@ -222,7 +222,7 @@ async fn warn_of_unknown(session: &Session, before: &[ConfigEntry], changes: &[C
         if !known.contains(change.name()) {
             let near = nearest_names(change.name());
             let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
-            eprintln!("ringlog: no node describes a setting {}: it has no effect there{hint}", change.name());
+            tell!("ringlog: no node describes a setting {}: it has no effect there{hint}", change.name());
         }
     }
     Ok(())

@@ -458,7 +458,7 @@ impl Places {
             From::Time(_) => place(&self.by_time).unwrap_or(end),
             From::At(offset) if offset < first => {
                 if !plan.quiet {
-                    eprintln!("ringlog: {at}: offset {offset} was deleted; reading from {first} on");
+                    tell!("ringlog: {at}: offset {offset} was deleted; reading from {first} on");
                 }
                 first
             }

@@ -193,9 +193,9 @@ impl ConsumerGroups {
                     failures.push(Failure::new(Code::NotFound, format!("Consumer group '{id}' does not exist.")));
                     continue;
                 }
-                "Empty" => eprintln!("\nConsumer group '{id}' has no active members."),
+                "Empty" => tell!("\nConsumer group '{id}' has no active members."),
                 "Stable" => {}
-                _ => eprintln!("\nWarning: Consumer group '{id}' is rebalancing."),
+                _ => tell!("\nWarning: Consumer group '{id}' is rebalancing."),
             }
             let text = match self {
                 Self { members: true, .. } => members_text(&standing.group, self.verbose),
@@ -231,7 +231,7 @@ impl ConsumerGroups {
             return Err(Failure::new(Code::Usage, "One of the reset scopes should be defined: --all-topics, --topic."));
         }
         if !self.execute && !self.dry_run {
-            eprintln!("WARN: nothing is changed without --execute; add --dry-run to say that this is meant");
+            tell!("WARN: nothing is changed without --execute; add --dry-run to say that this is meant");
         }
         let filter = TopicFilter::parse(if self.all_topics { &[] } else { &self.topic })?;
         let described = session.admin.describe_groups(groups).await?;
@@ -268,9 +268,10 @@ impl ConsumerGroups {
             };
             for each in &moves {
                 if let (Some(asked), Some(to)) = (each.outside, each.to) {
-                    eprintln!(
+                    tell!(
                         "WARN: offset {asked} of {}-{} lies outside of the log: set to {to}",
-                        each.at.topic, each.at.partition
+                        each.at.topic,
+                        each.at.partition
                     );
                 }
             }

@@ -141,8 +141,8 @@ impl SeekCommand {
         print(&answer, self.format.output)?;
         if self.format.output.is_text() {
             match (&answer.undo_command, self.dry_run) {
-                (Some(command), false) => eprintln!("To undo: {command}"),
-                (_, true) => eprintln!("Nothing was changed. To do it: the same without --dry-run"),
+                (Some(command), false) => tell!("To undo: {command}"),
+                (_, true) => tell!("Nothing was changed. To do it: the same without --dry-run"),
                 (None, false) => {}
             }
         }

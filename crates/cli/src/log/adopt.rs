@@ -139,25 +139,25 @@ impl Adopt {
         }
         for folder in &report.folders {
             for note in &folder.notes {
-                eprintln!("{}: {note}", folder.partition);
+                tell!("{}: {note}", folder.partition);
             }
         }
         for (folder, reason) in &report.left_out {
-            eprintln!("left out: {}: {reason}", folder.display());
+            tell!("left out: {}: {reason}", folder.display());
         }
         for (topic, configs) in &report.configs {
             let configs: Vec<String> = configs.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            eprintln!("{topic}: {}", configs.join(" "));
+            tell!("{topic}: {}", configs.join(" "));
         }
         for config in &report.configs_left_out {
-            eprintln!("config left out: {config}");
+            tell!("config left out: {config}");
         }
         let bytes = report.folders.iter().map(|folder| folder.bytes).sum();
         let (count, size) = (report.folders.len(), human(bytes));
         if self.dry_run {
-            eprintln!("{count} partitions, {size}, can be adopted; nothing was, as --dry-run was given");
+            tell!("{count} partitions, {size}, can be adopted; nothing was, as --dry-run was given");
         } else {
-            eprintln!("{count} partitions, {size}, adopted. Next: ringlog serve, and point the clients at it");
+            tell!("{count} partitions, {size}, adopted. Next: ringlog serve, and point the clients at it");
         }
         Ok(())
     }

@@ -156,7 +156,7 @@ pub(crate) async fn run(client: Client, plan: &Plan) -> Result<Report, Failure> 
         out: if plan.tee || plan.prompt.is_some() { Some(Out::stdout()?) } else { None },
     };
     if terminal && !plan.quiet && plan.prompt.is_none() {
-        eprintln!("ringlog: reading records from the terminal, one a line; Ctrl-D ends");
+        tell!("ringlog: reading records from the terminal, one a line; Ctrl-D ends");
     }
     let outcome = tokio::select! {
         outcome = sending.feed() => outcome,
@@ -189,7 +189,7 @@ async fn ready_topic(client: &Client, plan: &Plan) -> Result<i32, Failure> {
             Ok(topic) if topic.partitions.iter().all(|partition| partition.leader.is_some()) || asked => {
                 let partitions = topic.partitions.len();
                 if asked && !plan.quiet {
-                    eprintln!("ringlog: the node created {} with {partitions} partitions", plan.topic);
+                    tell!("ringlog: the node created {} with {partitions} partitions", plan.topic);
                 }
                 return Ok(partitions as i32);
             }

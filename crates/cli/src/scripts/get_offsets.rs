@@ -74,7 +74,7 @@ impl GetOffsets {
                 return Err(as_script(Failure::new(Code::Failed, why)));
             }
             for at in leaderless {
-                eprintln!("Skip getting offsets for topic-partition {at} due to error: it has no leader");
+                tell!("Skip getting offsets for topic-partition {at} due to error: it has no leader");
             }
             let found = session.admin.list_offsets(&led, at).await?;
             // In the order in which Kafka's script sorts them: by the text.

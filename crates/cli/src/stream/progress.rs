@@ -76,7 +76,7 @@ impl Progress {
 
     /// Says something on stderr above the bar.
     pub(crate) fn say(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("ringlog: {text}"));
+        self.bar.suspend(|| tell!("ringlog: {text}"));
     }
 
     /// Removes the bar.

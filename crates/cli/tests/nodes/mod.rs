@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// `serve` on a port that the kernel chooses.
@@ -18,7 +19,10 @@ pub struct Folder(pub PathBuf);
 
 impl Folder {
     pub fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ringlog-cli-{}-{test}", std::process::id()));
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        // Tests run side by side, and two may have chosen the same name.
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("ringlog-cli-{}-{number}-{test}", std::process::id()));
         std::fs::create_dir_all(&path).expect("made");
         Self(path)
     }
