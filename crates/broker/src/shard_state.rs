@@ -94,7 +94,9 @@ pub(crate) struct ShardState {
     connections_open: Cell<usize>,
     files_open: Cell<usize>,
     closes_files: Cell<bool>,
-    /// When it last looked after itself, in seconds of the monotonic clock.
+    /// When it began, in seconds of the monotonic clock.
+    started_s: u64,
+    /// When it last looked after itself, in seconds since then.
     housekept_s: Cell<u64>,
     /// The number of the partition whose compaction was begun last.
     pub(crate) cleaned_last: Cell<u64>,
@@ -138,7 +140,8 @@ impl ShardState {
             connections_open: Cell::new(0),
             files_open: Cell::new(0),
             closes_files: Cell::new(false),
-            housekept_s: Cell::new(runtime.now().monotonic_ns / 1_000_000_000),
+            started_s: runtime.now().monotonic_ns / 1_000_000_000,
+            housekept_s: Cell::new(0),
             cleaned_last: Cell::new(0),
             stopping: Cell::new(false),
             groups: crate::groups::GroupsHost::default(),
@@ -851,12 +854,13 @@ impl ShardState {
         self.retry_mail();
         let again = if self.unsent_mail.borrow().is_empty() { HOUSEKEEPING_EVERY } else { Duration::from_millis(1) };
         self.runtime.timer(TIMER_HOUSEKEEPING, self.now().deadline_ns(again));
-        let now_s = self.now().monotonic_ns / 1_000_000_000;
+        let now_s = (self.now().monotonic_ns / 1_000_000_000).saturating_sub(self.started_s);
         let last_s = self.housekept_s.replace(now_s);
         if now_s == last_s {
             return;
         }
-        // By the count of whole periods: a turn that comes late still finds its round due.
+        // By the count of whole periods since the start: a turn that comes late still finds its round due, and a node that has
+        // just started has a whole period before its first round.
         let is_due = |every_s: u64| last_s / every_s.max(1) != now_s / every_s.max(1);
         if self.id.index() == 0 {
             for dir in self.node.log_dirs.iter() {
