@@ -684,8 +684,7 @@ fn current_leader(state: &ShardState, key: &SessionKey) -> LeaderIdAndEpoch {
 /// Sends the reply, once none of its slices would wait for the disk.
 fn send(state: &Rc<ShardState>, connection: Rc<Connection>, slot: SlotId, planned: Planned) {
     let Planned { writer, slices, refusals } = planned;
-    let ready: std::io::Result<Vec<Option<Segment>>> = slices.iter().map(in_memory).collect();
-    match ready.map(|ready| ready.into_iter().collect::<Option<Vec<Segment>>>()) {
+    match slices.iter().map(in_memory).collect::<std::io::Result<Option<Vec<Segment>>>>() {
         Ok(Some(slices)) => connection.answer(state, slot, Some(assemble(writer, slices, refusals))),
         Ok(None) => {
             let state = Rc::clone(state);

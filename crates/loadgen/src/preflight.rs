@@ -71,7 +71,7 @@ pub(crate) fn cpus_of(pid: i32) -> Vec<usize> {
 }
 
 /// Raises the soft limit of descriptors to the hard one; returns what holds now.
-fn raise_descriptors() -> u64 {
+pub(crate) fn raise_descriptors() -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 0 };
     if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft }
 }

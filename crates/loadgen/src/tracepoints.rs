@@ -13,6 +13,8 @@ use perf_event::{Builder, Counter};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
+use crate::preflight;
+
 /// Where distributions mount tracefs.
 const TRACEFS: &str = "/sys/kernel/tracing";
 
@@ -71,6 +73,8 @@ impl Tracepoints {
         let threads: Vec<i32> = fs::read_dir(format!("/proc/{pid}/task"))?
             .filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok())
             .collect();
+        // Each thread takes some: three Kafkas have more than the usual soft limit of 1,024 allows.
+        preflight::raise_descriptors();
         let tracefs = tracefs()?;
         let count = |name: &str| -> io::Result<Vec<Counter>> {
             let event = Tracepoint::with_id(id(&tracefs, name)?);
